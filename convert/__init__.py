@@ -1,0 +1,1 @@
+"""Checkpoint to GGUF: reading, names per architecture, vocabulary, quantization, parity."""

@@ -1,0 +1,140 @@
+"""A checkpoint on disk: its configuration, and where each tensor lies in which file.
+
+Weights are never mapped or loaded as a whole: a `Tensor` knows file and offset, and rows are read
+from there. That keeps memory flat whatever the checkpoint's size.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from imp_deploy.convert import safetensors_file, torch_file
+from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
+from imp_deploy.errors import BadInput
+from imp_deploy.files import read_json_object
+
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`tensors` by name; `weight_files` in the order they were found."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: Mapping[str, Tensor]
+    weight_files: tuple[Path, ...]
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Reads configuration and tensor headers; no weights yet."""
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder} is not a folder; give a checkpoint folder with config.json and weights, or "
+            "a hub id like MILVLG/imp-v1-3b."
+        )
+    config = read_json_object(folder / "config.json")
+    weight_files, listed = find_weights(folder)
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files:
+        for tensor in _read_header(path):
+            if tensor.name in tensors:
+                raise BadInput(
+                    f"{path.name} and {tensors[tensor.name].path.name} in {folder} both hold the "
+                    f"tensor {tensor.name}; remove the stale shard."
+                )
+            tensors[tensor.name] = tensor
+    if listed is not None:
+        _check_index(folder, listed, tensors)
+    return Checkpoint(folder, config, tensors, weight_files)
+
+
+def find_weights(folder: Path) -> tuple[tuple[Path, ...], Mapping[str, str] | None]:
+    """The weight files, and for shards the index: tensor name -> file name."""
+    for single, index in zip(_SINGLE, _INDEXES, strict=True):
+        if (folder / index).is_file():
+            listed = _read_index(folder, folder / index)
+            return _present(folder, sorted(set(listed.values()))), listed
+        if (folder / single).is_file():
+            return (folder / single,), None
+    shards = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if len(shards) == 1 and "-of-" not in shards[0].name:
+        return (shards[0],), None
+    if shards:
+        raise BadInput(
+            f"{folder} holds {len(shards)} weight shards and no index file "
+            f"({' or '.join(_INDEXES)}); download the index too."
+        )
+    raise BadInput(
+        f"{folder} holds no weights ({', '.join(_SINGLE)} or shards with an index); check the "
+        "path, or finish the download."
+    )
+
+
+def _read_index(folder: Path, path: Path) -> dict[str, str]:
+    listed = read_json_object(path).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise BadInput(f"{path} has no weight_map; download it again.")
+    for name, file in listed.items():
+        if not isinstance(file, str) or len(PurePosixPath(file).parts) != 1 or file == "..":
+            raise BadInput(
+                f"{path} places the tensor {name} in {file!r}, outside the checkpoint folder; do "
+                "not use this checkpoint unless you trust it, and then put its shards beside the "
+                "index."
+            )
+    return listed
+
+
+def _present(folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    paths = tuple(folder / name for name in names)
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise BadInput(f"{folder} lacks the shards {missing} that its index names; download them.")
+    return paths
+
+
+def _check_index(folder: Path, listed: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    if missing := sorted(set(listed) - set(tensors)):
+        raise BadInput(
+            f"The shards in {folder} lack {len(missing)} tensors that the index names, the first "
+            f"is {missing[0]} in {listed[missing[0]]}; download that shard again."
+        )
+    for name, tensor in tensors.items():
+        if name in listed and tensor.path.name != listed[name]:
+            raise BadInput(
+                f"{folder}: the index places the tensor {name} in {listed[name]}, and it is in "
+                f"{tensor.path.name}; download index and shards again."
+            )
+
+
+def _read_header(path: Path) -> list[Tensor]:
+    if path.suffix == ".safetensors":
+        return safetensors_file.read_header(path)
+    return torch_file.read_header(path)
+
+
+def read_rows(tensor: Tensor, first: int, count: int, handle: int) -> np.ndarray[Any, Any]:
+    """Rows [first, first+count) of the tensor seen as [rows, columns], as raw little-endian
+    elements, flat; `handle` is an open file descriptor of `tensor.path`."""
+    width = tensor.columns * ELEMENT_BYTES[tensor.dtype]
+    buffer = np.empty(count * width, dtype=np.uint8)
+    view, position = memoryview(buffer), tensor.offset + first * width
+    while view:
+        got = os.preadv(handle, [view], position)
+        if got == 0:
+            raise BadInput(
+                f"{tensor.path} ends inside the tensor {tensor.name}; download the file again."
+            )
+        view, position = view[got:], position + got
+    return buffer
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    return math.prod(shape)

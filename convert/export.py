@@ -1,0 +1,306 @@
+"""`export`: a checkpoint in, a bundle out; in one pass, resumable, nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gguf import GGUFReader
+
+from imp_deploy import llama, prompt
+from imp_deploy import bundle as bundles
+from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
+from imp_deploy.convert import partial
+from imp_deploy.convert.layout import OutputFile
+from imp_deploy.convert.plan import Model, Options, Plan, Target, Work, make_plan, read_model
+from imp_deploy.convert.stream import combine, hash_weights, stream
+from imp_deploy.convert.tower import MEAN, STD
+from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
+from imp_deploy.errors import BadInput, ImpError
+from imp_deploy.files import (
+    full_disk_is_bad_input,
+    locked,
+    read_json_object,
+    sha256_of,
+    sync_folder,
+)
+
+# Raised whenever the same checkpoint would give other files than before.
+_FORMAT = 1
+
+
+class Progress(Protocol):
+    """What a caller may show: `total` input bytes of a named phase, then steps of it."""
+
+    def start(self, phase: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`written` and `kept`: names of files made now, and of those that were there already."""
+
+    bundle: Bundle
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    options: Options,
+    *,
+    tower: Path | None = None,
+    source_name: str | None = None,
+    force: bool = False,
+    progress: Progress,
+) -> Exported:
+    """Exports `checkpoint` into the folder `out`.
+
+    Files of the same checkpoint that `out` already holds are kept and the missing ones are added;
+    another checkpoint's bundle is refused without `force`. `source_name` is what the manifest
+    calls the checkpoint (a hub id), else its folder.
+    """
+    model = read_model(checkpoint, tower, options.name)
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file; give a folder for the bundle.")
+    with full_disk_is_bad_input(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        plan = make_plan(model, options, out)
+        source = Source(
+            model=source_name or str(checkpoint),
+            family=model.family.name,
+            weights_sha256="",
+            settings_sha256=_settings_hash(model),
+            stamp=_stamp(model),
+        )
+        existing = None if force else _existing(out, plan, source, model, progress)
+        kept = _kept(out, plan, existing)
+        todo = _without(plan, set(kept))
+        notes = _notes(model, plan)
+        if existing is not None and not todo.files:
+            partial.remove(out)
+            return Exported(existing, (), kept, notes)
+        files, weights = _write(out, todo, source, progress)
+        if existing is not None:
+            old = [f for f in existing.files if f.path not in {n.path for n in files}]
+            source = dataclasses.replace(existing.source, stamp=source.stamp)
+            files = _in_order([*old, *files])
+        else:
+            source = dataclasses.replace(source, weights_sha256=weights)
+        bundle = _bundle(model, source, files)
+        _publish(out, todo, bundle, extends=existing is not None)
+        return Exported(bundle, tuple(f.about.path for f in todo.files), kept, notes)
+
+
+def _write(
+    out: Path, plan: Plan, source: Source, progress: Progress
+) -> tuple[list[BundleFile], str]:
+    """Fills the unfinished files; returns their manifest entries and the weights' hash."""
+    names = [f.about.path for f in plan.files]
+    key = hashlib.sha256(repr((source, names, _headers(plan))).encode()).hexdigest()
+    with partial.open_partial(out, plan.files, key) as journal:
+        todo = [w for w in plan.work if w.source.name not in journal.finished]
+        progress.start("exporting", sum(w.source.nbytes for w in todo))
+        try:
+            stream(todo, journal.handles, journal.done, progress.advance)
+        finally:
+            journal.commit()
+        finished = dict(journal.finished)
+    return _verified(out, plan.files, progress), combine(finished, plan.work)
+
+
+def _headers(plan: Plan) -> list[str]:
+    return [hashlib.sha256(file.header).hexdigest() for file in plan.files]
+
+
+def _verified(out: Path, files: Sequence[OutputFile], progress: Progress) -> list[BundleFile]:
+    """Reads every finished file back as a stranger would, and hashes it."""
+    progress.start("verifying", sum(file.size for file in files))
+
+    def check(file: OutputFile) -> BundleFile:
+        path = _place(out, file)
+        found = {t.name: t.data_offset for t in GGUFReader(path).tensors}
+        if found != {name: slot.offset for name, slot in file.slots.items()}:
+            raise ImpError(f"{path} does not read back as it was written; run again with --force.")
+        digest = sha256_of(path)
+        progress.advance(file.size)
+        return dataclasses.replace(file.about, bytes=file.size, sha256=digest)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(check, files))
+
+
+def _place(out: Path, file: OutputFile) -> Path:
+    unfinished = out / partial.FOLDER / file.about.path
+    return unfinished if unfinished.exists() else out / file.about.path
+
+
+def _publish(out: Path, plan: Plan, bundle: Bundle, *, extends: bool) -> None:
+    """Gives the files their names; the manifest comes last and only then is the bundle there.
+
+    A manifest that is replaced goes first, so that it never describes other files than it did.
+    """
+    stale = _listed(out) - {f.path for f in bundle.files}
+    if not extends:
+        (out / MANIFEST).unlink(missing_ok=True)
+    for file in plan.files:
+        unfinished = out / partial.FOLDER / file.about.path
+        if unfinished.exists():
+            unfinished.replace(out / file.about.path)
+    sync_folder(out)
+    bundles.save(out, bundle)
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+    partial.remove(out)
+
+
+def _listed(out: Path) -> set[str]:
+    """The files that the manifest in `out` names, as far as it can be read."""
+    try:
+        return {f.path for f in _manifest(out).files}
+    except BadInput:
+        return set()
+
+
+def _manifest(out: Path) -> Bundle:
+    path = out / MANIFEST
+    return bundles.parse(read_json_object(path), str(path))
+
+
+def _existing(
+    out: Path, plan: Plan, source: Source, model: Model, progress: Progress
+) -> Bundle | None:
+    """The bundle in `out` if it is of this checkpoint; None if there is none; else an error."""
+    if not (out / MANIFEST).exists():
+        unfinished = (out / partial.FOLDER).exists()
+        there = [f.about.path for f in plan.files if (out / f.about.path).exists()]
+        if there and not unfinished:
+            raise BadInput(
+                f"{out} already holds {there[0]}, which is part of no bundle; choose another "
+                "folder, or overwrite it with --force."
+            )
+        return None
+    found = _manifest(out)
+    same = (
+        found.name == model.name
+        and found.source.family == source.family
+        and found.source.settings_sha256 == source.settings_sha256
+        and found.llama_cpp == _llama_cpp()
+    )
+    if same and found.source.stamp != source.stamp:
+        progress.start("comparing", sum(w.source.nbytes for w in plan.work))
+        same = found.source.weights_sha256 == hash_weights(plan.work, progress.advance)
+    if not same:
+        raise BadInput(
+            f"{out} holds an export of another checkpoint ({found.name} from "
+            f"{found.source.model}); choose another folder, or overwrite it with --force."
+        )
+    return found
+
+
+def _kept(out: Path, plan: Plan, existing: Bundle | None) -> tuple[str, ...]:
+    """Files of the plan that the bundle has in full size."""
+    if existing is None:
+        return ()
+    sizes = {f.path: f.bytes for f in existing.files}
+    return tuple(
+        name
+        for name in (f.about.path for f in plan.files)
+        if name in sizes
+        and (out / name).is_file()
+        and (out / name).stat().st_size == sizes[name]
+    )
+
+
+def _without(plan: Plan, skip: set[str]) -> Plan:
+    """The plan for the files not in `skip`."""
+    indices = [i for i, f in enumerate(plan.files) if f.about.path not in skip]
+    new = {old: i for i, old in enumerate(indices)}
+    work = tuple(
+        Work(w.source, targets)
+        for w in plan.work
+        if (targets := tuple(_moved(t, new) for t in w.targets if t.file in new))
+    )
+    return Plan(tuple(plan.files[i] for i in indices), work)
+
+
+def _moved(target: Target, new: dict[int, int]) -> Target:
+    return dataclasses.replace(target, file=new[target.file])
+
+
+def _in_order(files: Sequence[BundleFile]) -> list[BundleFile]:
+    return sorted(files, key=lambda f: (f.role, -(f.resolution or 0), -f.bits))
+
+
+def _bundle(model: Model, source: Source, files: Sequence[BundleFile]) -> Bundle:
+    return Bundle(
+        name=model.name,
+        source=source,
+        llama_cpp=_llama_cpp(),
+        prompt=prompt.spec(model.family.chat),
+        preprocess=Preprocess(
+            mode=model.mode, mean=MEAN, std=STD, stock_exact=model.mode == "squash"
+        ),
+        files=tuple(files),
+    )
+
+
+def _llama_cpp() -> LlamaCpp:
+    lock = llama.lock()
+    return LlamaCpp(package=lock.version, commit=lock.commit)
+
+
+def _settings_hash(model: Model) -> str:
+    """Over everything that shapes the output besides the weights."""
+    digest = hashlib.sha256(f"format {_FORMAT}\n".encode())
+    for checkpoint in filter(None, (model.checkpoint, model.separate)):
+        for name in ("config.json", *TOKENIZER_FILES):
+            path = checkpoint.folder / name
+            if path.is_file():
+                digest.update(f"{name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _stamp(model: Model) -> str:
+    """Over the weight files' names, sizes and times."""
+    lines = []
+    for checkpoint in filter(None, (model.checkpoint, model.separate)):
+        for path in checkpoint.weight_files:
+            state = path.stat()
+            lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _notes(model: Model, plan: Plan) -> tuple[str, ...]:
+    """What a user should know about this very bundle."""
+    notes = []
+    if model.mode == "pad":
+        notes.append(
+            "This checkpoint pads pictures to a square. Stock llama.cpp cannot do that exactly; "
+            "imp-deploy's own runner does."
+        )
+    for file in plan.files:
+        about = file.about
+        if about.resized_from:
+            notes.append(
+                f"{about.path} has its position table interpolated from {about.resized_from} "
+                f"pixels; the paper's {about.resolution}-pixel model was retrained, so expect "
+                "less accuracy."
+            )
+        halves = [s.name for s in file.slots.values() if s.kind.name == "F16"]
+        if about.bits != 16 and halves:
+            notes.append(
+                f"{about.path} keeps {len(halves)} matrices at F16, because their rows are not "
+                f"whole blocks of {about.type} (the first is {halves[0]})."
+            )
+    return tuple(notes)
+
+

@@ -1,0 +1,155 @@
+"""What a language-model family is to the converter: data, and one function on the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from imp_deploy.errors import BadInput
+from imp_deploy.prompt import ChatFormat
+
+Config = dict[str, Any]
+Value = int | float | bool
+TokenizerKind = Literal["bpe", "spm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimensions:
+    """The sizes that tensor shapes are made of. `rows`: rows of the embedding table; `kv`: width
+    of keys and values."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    heads_kv: int
+    rows: int
+
+    @property
+    def kv(self) -> int:
+        return self.hidden // self.heads * self.heads_kv
+
+    def size(self, term: str) -> int:
+        """`term`: names joined by `+` ("hidden+kv+kv"), as the tables write shapes."""
+        return sum(int(getattr(self, name)) for name in term.split("+"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """`source` tensor -> `target` tensor in the GGUF; `shape` in terms of `Dimensions`.
+    `{i}` stands for the layer. An optional tensor may be missing."""
+
+    source: str
+    target: str
+    shape: tuple[str, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """One way to name the tensors. `marker` is a tensor that only this naming has; `ignored` are
+    regular expressions of tensors that carry no weights."""
+
+    marker: str
+    rules: tuple[Rule, ...]
+    projector: str
+    tower: str
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """`read_config` gives dimensions and the GGUF's own keys (without the `arch.` prefix)."""
+
+    name: str
+    architecture: str
+    model_types: tuple[str, ...]
+    architectures: tuple[str, ...]
+    namings: tuple[Naming, ...]
+    read_config: Callable[[Config, str], tuple[Dimensions, Mapping[str, Value]]]
+    chat: ChatFormat
+    tokenizer: TokenizerKind
+    pre_tokenizer: str
+    add_bos: bool
+    end_tokens: tuple[str, ...]
+    # llama.cpp reads a token attribute from the model's name, see `phi3.py`.
+    name_suffix: str = ""
+
+
+def need(config: Config, names: tuple[str, ...], where: str) -> Any:
+    """The first of `names` that the config has and that is not null."""
+    value = get(config, names, None)
+    if value is None:
+        raise BadInput(f"{where} lacks {' or '.join(names)}; download config.json again.")
+    return value
+
+
+def get(config: Config, names: tuple[str, ...], default: Any) -> Any:
+    for name in names:
+        if config.get(name) is not None:
+            return config[name]
+    return default
+
+
+def need_int(config: Config, names: tuple[str, ...], where: str) -> int:
+    value = need(config, names, where)
+    if type(value) is not int or value <= 0:
+        raise BadInput(f"{where}: {names[0]} is {value!r} and must be a positive integer.")
+    return value
+
+
+def need_number(value: Any, name: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(f"{where}: {name} is {value!r} and must be a number.")
+    return float(value)
+
+
+def refuse_unless(config: Config, names: tuple[str, ...], allowed: tuple[Any, ...], where: str) -> None:
+    """An option that llama.cpp's graph of this architecture does not have must be off."""
+    value = get(config, names, allowed[0])
+    if value not in allowed:
+        raise BadInput(
+            f"{where}: {names[0]} is {value!r}, and llama.cpp's graph of this architecture "
+            f"computes only {allowed[0]!r}."
+        )
+
+
+def rope(config: Config) -> Config:
+    """RoPE settings: transformers 5 nests them in `rope_parameters`, older files do not."""
+    nested = config.get("rope_parameters")
+    return {**config, **nested} if isinstance(nested, dict) else config
+
+
+def refuse_rope_scaling(config: Config, where: str) -> None:
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default")) if scaling else "default"
+    if kind != "default":
+        raise BadInput(
+            f"{where}: rope scaling {kind!r} is not supported; Imp was trained without it."
+        )
+
+
+def heads_divide(dimensions: Dimensions, where: str) -> Dimensions:
+    d = dimensions
+    if d.hidden % d.heads or d.heads % d.heads_kv:
+        raise BadInput(
+            f"{where}: hidden size {d.hidden}, {d.heads} heads and {d.heads_kv} key-value heads "
+            "do not divide; download config.json again."
+        )
+    return dimensions
+
+
+def linear(source: str, target: str, out: str, into: str, *, bias: bool) -> tuple[Rule, ...]:
+    """Weight and, where the layer has one, bias of a linear layer."""
+    weight = Rule(source=f"{source}.weight", target=f"{target}.weight", shape=(out, into))
+    if not bias:
+        return (weight,)
+    return (weight, Rule(source=f"{source}.bias", target=f"{target}.bias", shape=(out,)))
+
+
+def norm(source: str, target: str, *, bias: bool) -> tuple[Rule, ...]:
+    parts = ("weight", "bias") if bias else ("weight",)
+    return tuple(
+        Rule(source=f"{source}.{p}", target=f"{target}.{p}", shape=("hidden",)) for p in parts
+    )

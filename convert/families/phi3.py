@@ -1,0 +1,114 @@
+"""Imp on Phi-3-mini: Imp-v1.5-4B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imp_deploy.convert.families.base import (
+    Config,
+    Dimensions,
+    Family,
+    Naming,
+    Rule,
+    Value,
+    get,
+    heads_divide,
+    linear,
+    need_int,
+    need_number,
+    norm,
+    refuse_rope_scaling,
+    refuse_unless,
+    rope,
+)
+from imp_deploy.prompt import PHI3
+
+
+def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Value]]:
+    heads = need_int(config, ("num_attention_heads",), where)
+    dimensions = Dimensions(
+        hidden=need_int(config, ("hidden_size",), where),
+        inner=need_int(config, ("intermediate_size",), where),
+        layers=need_int(config, ("num_hidden_layers",), where),
+        heads=heads,
+        heads_kv=get(config, ("num_key_value_heads",), heads),
+        rows=need_int(config, ("vocab_size",), where),
+    )
+    head = heads_divide(dimensions, where).hidden // heads
+    refuse_unless(config, ("hidden_act",), ("silu",), where)
+    refuse_rope_scaling(config, where)
+    share = get(rope(config), ("partial_rotary_factor",), 1.0)
+    context = need_int(config, ("max_position_embeddings",), where)
+    theta = get(rope(config), ("rope_theta",), 10000.0)
+    epsilon = get(config, ("rms_norm_eps",), 1e-5)
+    return dimensions, {
+        "context_length": context,
+        "rope.scaling.original_context_length": get(
+            config, ("original_max_position_embeddings",), context
+        ),
+        "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where),
+        "rope.dimension_count": int(need_number(share, "partial_rotary_factor", where) * head),
+        "rope.freq_base": need_number(theta, "rope_theta", where),
+        # llama.cpp reads it and computes full attention, as it does for upstream's own Phi-3.
+        "attention.sliding_window": get(config, ("sliding_window",), 0),
+    }
+
+
+_TRAINING = Naming(
+    marker="model.layers.0.self_attn.qkv_proj.weight",
+    rules=(
+        *linear("model.embed_tokens", "token_embd", "rows", "hidden", bias=False),
+        *norm("model.layers.{i}.input_layernorm", "blk.{i}.attn_norm", bias=False),
+        *linear(
+            "model.layers.{i}.self_attn.qkv_proj",
+            "blk.{i}.attn_qkv",
+            "hidden+kv+kv",
+            "hidden",
+            bias=False,
+        ),
+        *linear(
+            "model.layers.{i}.self_attn.o_proj",
+            "blk.{i}.attn_output",
+            "hidden",
+            "hidden",
+            bias=False,
+        ),
+        *norm("model.layers.{i}.post_attention_layernorm", "blk.{i}.ffn_norm", bias=False),
+        # Rows are gate, then up: the order that llama.cpp's phi3 graph expects in `ffn_up`.
+        *linear(
+            "model.layers.{i}.mlp.gate_up_proj",
+            "blk.{i}.ffn_up",
+            "inner+inner",
+            "hidden",
+            bias=False,
+        ),
+        *linear("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "hidden", "inner", bias=False),
+        *norm("model.norm", "output_norm", bias=False),
+        Rule(
+            source="lm_head.weight",
+            target="output.weight",
+            shape=("rows", "hidden"),
+            optional=True,
+        ),
+    ),
+    projector="model.mm_projector",
+    tower="model.vision_tower.vision_tower.vision_model",
+    ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
+)
+
+FAMILY = Family(
+    name="imp-phi3",
+    architecture="phi3",
+    model_types=("imp_phi3",),
+    architectures=("ImpPhi3ForCausalLM",),
+    namings=(_TRAINING,),
+    read_config=read_config,
+    chat=PHI3,
+    tokenizer="spm",
+    pre_tokenizer="default",
+    add_bos=True,
+    end_tokens=("<|end|>", "<|endoftext|>"),
+    # Phi-3's chat tokens swallow the white space behind them. llama.cpp does the same only where
+    # `general.name` contains "phi-3"; without it the same prompt has other token ids.
+    name_suffix=" (Phi-3)",
+)

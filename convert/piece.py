@@ -1,0 +1,137 @@
+"""One piece of one tensor: read once, checked, converted to every type asked for, written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gguf import GGMLQuantizationType
+
+from imp_deploy.convert import ggml
+from imp_deploy.convert.checkpoint import read_rows
+from imp_deploy.convert.plan import Work
+from imp_deploy.convert.positions import interpolate
+from imp_deploy.convert.tensor import Tensor
+from imp_deploy.errors import BadInput
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# A piece takes about 12 bytes per element while it is worked on, once per core. Its size is part
+# of the definition of the weights' hash, so it must not depend on the machine.
+PIECE_ELEMENTS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows [first, first + count) of the tensor seen as [rows, columns]."""
+
+    work: Work
+    first: int
+    count: int
+
+
+def pieces_of(work: Work) -> Iterator[Piece]:
+    tensor = work.source
+    step = max(1, PIECE_ELEMENTS // max(1, tensor.columns))
+    if any(target.grid is not None for target in work.targets):
+        step = max(1, tensor.rows)  # interpolation needs the whole table
+    for first in range(0, max(1, tensor.rows), step):
+        yield Piece(work, first, min(step, tensor.rows - first))
+
+
+def process(piece: Piece, source: int, targets: Sequence[int]) -> bytes:
+    """Writes the piece into every target file and returns the SHA-256 of its raw bytes.
+
+    `source`, `targets`: open file descriptors. Bad values (NaN, infinite, beyond F16) raise.
+    """
+    tensor = piece.work.source
+    raw = read_rows(tensor, piece.first, piece.count, source)
+    digest = hashlib.sha256(raw).digest()
+    values = _Values(tensor, raw)
+    start = piece.first * tensor.columns
+    for target in piece.work.targets:
+        slot = target.slot
+        if target.grid is not None:
+            table = values.exact.reshape(-1, tensor.columns)
+            data: Array = interpolate(table, *target.grid)
+        else:
+            data = values.of(slot.kind)
+        offset = slot.offset + ggml.nbytes(slot.kind, start)
+        _write(targets[target.file], data, offset)
+    return digest
+
+
+class _Values:
+    """The piece's values in the types that targets need, each made at most once."""
+
+    def __init__(self, tensor: Tensor, raw: Array) -> None:
+        self._tensor = tensor
+        self._half: Array | None = raw.view(np.uint16) if tensor.dtype == "F16" else None
+        self._exact: Array | None = raw.view(np.float32) if tensor.dtype == "F32" else None
+        self._rounded: Array | None = None
+        if tensor.dtype == "BF16":
+            patterns = raw.view(np.uint16)
+            self._exact = np.empty(patterns.size, dtype=np.float32)
+            ggml.bf16_to_f32(patterns, self._exact)
+        if self._half is not None:
+            finite = ggml.all_finite_f16(self._half)
+        else:
+            finite = ggml.all_finite_f32(self.exact)
+        if not finite:
+            raise BadInput(
+                f"{tensor.path}: the tensor {tensor.name} holds NaN or infinite values; the "
+                "checkpoint is damaged or its training diverged, so download it again."
+            )
+
+    @property
+    def exact(self) -> Array:
+        """float32, the checkpoint's own values."""
+        if self._exact is None:
+            assert self._half is not None
+            self._exact = np.empty(self._half.size, dtype=np.float32)
+            ggml.f16_to_f32(self._half, self._exact)
+        return self._exact
+
+    @property
+    def half(self) -> Array:
+        """F16 bit patterns, rounded to nearest even."""
+        if self._half is None:
+            self._half = np.empty(self.exact.size, dtype=np.uint16)
+            ggml.f32_to_f16(self.exact, self._half)
+            if not ggml.all_finite_f16(self._half):
+                worst = float(np.abs(self.exact).max())
+                raise BadInput(
+                    f"{self._tensor.path}: the tensor {self._tensor.name} holds values up to "
+                    f"{worst:.6g}, and F16 ends at 65504; this checkpoint cannot be exported "
+                    "without changing the model."
+                )
+        return self._half
+
+    @property
+    def rounded(self) -> Array:
+        """float32 of the F16 values: what `llama-quantize` reads from the F16 file."""
+        if self._rounded is None:
+            if self._tensor.dtype == "F16":
+                self._rounded = self.exact
+            else:
+                self._rounded = np.empty(self.half.size, dtype=np.float32)
+                ggml.f16_to_f32(self.half, self._rounded)
+        return self._rounded
+
+    def of(self, kind: GGMLQuantizationType) -> Array:
+        if kind == GGMLQuantizationType.F32:
+            return self.exact
+        if kind == GGMLQuantizationType.F16:
+            return self.half
+        return ggml.quantize(kind, self.rounded, self._tensor.columns)
+
+
+def _write(handle: int, data: Array, offset: int) -> None:
+    view = memoryview(data.view(np.uint8).reshape(-1))
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,280 @@
+"""Parity of a bundle with the PyTorch fp32 reference of the checkpoint it was made from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from imp_deploy import prompt, runner
+from imp_deploy.build import build_host
+from imp_deploy.bundle import Bundle, BundleFile
+from imp_deploy.convert.families import family_of
+from imp_deploy.convert.hub import Located
+from imp_deploy.convert.vocab import read_vocabulary
+from imp_deploy.demo import scenes
+from imp_deploy.errors import BadInput
+from imp_deploy.files import read_json_object
+from imp_deploy.image import load_rgb, write_ppm
+
+if TYPE_CHECKING:
+    from imp_deploy.convert.reference import Reference
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+# 16-bit files must reach this in every patch; measured is 0.9999996.
+MIN_COSINE_16 = 0.9999
+# Two logits nearer than this are a tie that rounding may decide either way.
+TIE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One image through one variant. `tokens_equal` of `tokens`: greedy tokens up to the first
+    difference; `margin`: the reference's lead of its own token there (0 without difference).
+    `max_logit_difference` is over the equal tokens and the first different one."""
+
+    image: str
+    size: tuple[int, int]
+    bits: int
+    resolution: int
+    vision_bits: int
+    worst_cosine: float
+    mean_cosine: float
+    max_logit_difference: float
+    tokens_equal: int
+    tokens: int
+    margin: float
+
+    @property
+    def tokens_agree(self) -> bool:
+        return self.tokens_equal == self.tokens or self.margin < TIE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """None: no bound. The cosine's applies to 8 and 4 bits too only where the user gave it."""
+
+    min_cosine: float | None = None
+    max_logit_difference: float | None = None
+
+
+def failures(rows: Sequence[Row], bounds: Bounds) -> list[str]:
+    """Why the check fails, one sentence per broken bound; empty when it passes."""
+    found = []
+    for row in rows:
+        what = f"{row.image} at {row.bits} bits, {row.resolution} pixels"
+        exact = row.bits == 16 and row.vision_bits == 16
+        cosine = bounds.min_cosine
+        if cosine is None and row.vision_bits == 16:
+            cosine = MIN_COSINE_16
+        if cosine is not None and not row.worst_cosine >= cosine:
+            found.append(f"{what}: worst cosine {row.worst_cosine:.7f} is below {cosine}.")
+        limit = bounds.max_logit_difference
+        if limit is not None and not row.max_logit_difference <= limit:
+            found.append(
+                f"{what}: logits differ by {row.max_logit_difference:.4f}, more than {limit}."
+            )
+        if exact and not row.tokens_agree:
+            found.append(
+                f"{what}: greedy token {row.tokens_equal + 1} differs, where the reference leads "
+                f"by {row.margin:.3f}."
+            )
+    return found
+
+
+def verify(
+    folder: Path,
+    bundle: Bundle,
+    reference: Located,
+    images: Sequence[Path],
+    *,
+    question: str,
+    max_tokens: int,
+    bits: tuple[int, ...] | None = None,
+    resolutions: tuple[int, ...] | None = None,
+) -> list[Row]:
+    """Every variant of the bundle (or those asked for) on every image; without images, on drawn
+    ones of several shapes."""
+    from imp_deploy.convert.reference import load_reference
+
+    pictures = [(str(path), load_rgb(path)) for path in images] or drawn_pictures()
+    llms = [f for f in bundle.files if f.role == "llm" and (bits is None or f.bits in bits)]
+    visions = [
+        f
+        for f in bundle.files
+        if f.role == "vision" and (resolutions is None or f.resolution in resolutions)
+    ]
+    if not llms or not visions:
+        raise BadInput(f"{folder} has no such variant; `imp-deploy inspect {folder}` lists them.")
+    texts = _prompt_ids(bundle, reference.folder, question)
+    rows = []
+    for resolution in sorted({f.resolution or 0 for f in visions}):
+        model = load_reference(
+            reference.folder, vision_tower=reference.tower, resolution=resolution
+        )
+        wanted = [_expected(model, picture, texts, max_tokens) for _, picture in pictures]
+        for vision in (f for f in visions if f.resolution == resolution):
+            for llm in llms:
+                rows += _compare(folder, bundle, llm, vision, pictures, wanted, question)
+    return rows
+
+
+def drawn_pictures() -> list[tuple[str, Image.Image]]:
+    """Landscape, portrait, square and tiny, drawn."""
+    found: dict[str, Image.Image] = {}
+    index = 0
+    while len(found) < 3:
+        picture = scenes.draw(scenes.scene_at("test", index))
+        shape = (picture.width > picture.height) - (picture.width < picture.height)
+        found.setdefault(("square", "landscape", "portrait")[shape], picture)
+        index += 1
+    tiny = found["landscape"].resize((9, 5))
+    return [(f"drawn {name}", picture) for name, picture in found.items()] + [("drawn tiny", tiny)]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Token ids around the image."""
+
+    before: list[int]
+    after: list[int]
+
+
+@dataclass(frozen=True)
+class _Expected:
+    embeddings: Array
+    token_ids: list[int]
+    logits: Array
+
+
+def _expected(
+    model: Reference, picture: Image.Image, texts: _Texts, max_tokens: int
+) -> _Expected:
+    embeddings = model.embed(picture)
+    ids, logits = model.greedy(texts.before, embeddings, texts.after, max_tokens, None)
+    return _Expected(embeddings, ids, logits)
+
+
+def _prompt_ids(bundle: Bundle, checkpoint: Path, question: str) -> _Texts:
+    """By the checkpoint's own tokenizer, not by the one that was exported."""
+    before, after = prompt.fill(bundle.prompt, question).split(prompt.IMAGE)
+    tokenizer = _tokenizer(checkpoint)
+    config = read_json_object(checkpoint / "config.json")
+    family = family_of(config, str(checkpoint / "config.json"))
+    vocabulary = read_vocabulary(checkpoint, family, int(config["vocab_size"]))
+    start = [vocabulary.special["bos_token_id"]] if vocabulary.add_bos else []
+    return _Texts(
+        before=start + tokenizer.encode(before, add_special_tokens=False),
+        after=tokenizer.encode(after, add_special_tokens=False),
+    )
+
+
+def _tokenizer(checkpoint: Path) -> Any:
+    try:
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    except ImportError:
+        raise BadInput(
+            "verify needs PyTorch and transformers; run `pip install 'imp-deploy[torch]'`."
+        ) from None
+    if (checkpoint / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"))
+    return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+
+
+def _compare(
+    folder: Path,
+    bundle: Bundle,
+    llm: BundleFile,
+    vision: BundleFile,
+    pictures: Sequence[tuple[str, Image.Image]],
+    wanted: Sequence[_Expected],
+    question: str,
+) -> list[Row]:
+    assert vision.resolution is not None
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        steps = []
+        for i, (_, picture) in enumerate(pictures):
+            write_ppm(picture, place / f"{i}.ppm")
+            steps.append(
+                runner.Step(
+                    id=str(i),
+                    prompt=prompt.fill(bundle.prompt, question),
+                    max_tokens=len(wanted[i].token_ids),
+                    image=place / f"{i}.ppm",
+                    side=vision.resolution,
+                    mode=bundle.preprocess.mode,
+                    ignore_eog=True,
+                    embeddings=place / f"{i}.embeddings",
+                    logits=place / f"{i}.logits",
+                )
+            )
+        job = runner.Job(
+            model=folder / llm.path,
+            mmproj=folder / vision.path,
+            stop=bundle.prompt.stop,
+            steps=tuple(steps),
+        )
+        answers = runner.run_job(build_host(), job, place)
+        return [
+            _row(name, picture, llm, vision, answer, expected, place / str(i))
+            for i, ((name, picture), answer, expected) in enumerate(
+                zip(pictures, answers, wanted, strict=True)
+            )
+        ]
+
+
+def _row(
+    name: str,
+    picture: Image.Image,
+    llm: BundleFile,
+    vision: BundleFile,
+    answer: runner.Answer,
+    expected: _Expected,
+    files: Path,
+) -> Row:
+    embeddings = np.fromfile(files.with_suffix(".embeddings"), dtype="<f4")
+    logits = np.fromfile(files.with_suffix(".logits"), dtype="<f4")
+    cosine = cosines(embeddings.reshape(expected.embeddings.shape), expected.embeddings)
+    logits = logits.reshape(len(answer.token_ids), -1)
+    equal = _equal_prefix(answer.token_ids, expected.token_ids)
+    compared = min(equal + 1, len(expected.token_ids))
+    difference = np.abs(logits[:compared] - expected.logits[:compared]).max()
+    margin = 0.0
+    if equal < len(expected.token_ids):
+        theirs = expected.logits[equal]
+        margin = float(theirs.max() - theirs[answer.token_ids[equal]])
+    return Row(
+        image=name,
+        size=picture.size,
+        bits=llm.bits,
+        resolution=vision.resolution or 0,
+        vision_bits=vision.bits,
+        worst_cosine=float(cosine.min()),
+        mean_cosine=float(cosine.mean()),
+        max_logit_difference=float(difference),
+        tokens_equal=equal,
+        tokens=len(expected.token_ids),
+        margin=margin,
+    )
+
+
+def cosines(a: Array, b: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Per row of [n, width]; a NaN anywhere gives NaN, which no bound accepts."""
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
+    result: np.ndarray[Any, np.dtype[np.float64]] = (a64 * b64).sum(axis=1) / norms
+    return result
+
+
+def _equal_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

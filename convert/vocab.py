@@ -1,0 +1,297 @@
+"""A checkpoint's tokenizer files as the vocabulary of a GGUF.
+
+Token types decide what llama.cpp does with a token: CONTROL is matched only where special tokens
+are parsed and prints nothing, USER_DEFINED is matched everywhere and prints itself, UNUSED fills
+the rows of the embedding table that have no token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gguf import TokenType
+
+from imp_deploy.convert.families.base import Family
+from imp_deploy.convert.sentencepiece_file import read_pieces
+from imp_deploy.errors import BadInput
+from imp_deploy.files import read_json_object
+
+FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "generation_config.json",
+)
+_ADDED_SCORE = -1000.0
+_UNUSED_SCORE = -10000.0
+# The split patterns of the two byte-level tokenizers, as llama.cpp's pre-tokenizers of these names
+# implement them. GPT-2's comes without a pattern, as ByteLevel(use_regex=True).
+_QWEN2_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+    score: float
+    type: TokenType
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`tokens` has one entry per row of the embedding table. `special`: ids by GGUF key."""
+
+    model: str
+    pre: str
+    tokens: tuple[Token, ...]
+    merges: tuple[str, ...]
+    special: Mapping[str, int]
+    add_bos: bool
+    add_space_prefix: bool | None
+
+
+@dataclass(frozen=True)
+class _Added:
+    id: int
+    text: str
+    special: bool
+
+
+def read_vocabulary(folder: Path, family: Family, rows: int) -> Vocabulary:
+    """The vocabulary for an embedding table of `rows` rows."""
+    if family.tokenizer == "spm":
+        return _read_spm(folder, family, rows)
+    return _read_bpe(folder, family, rows)
+
+
+def _read_bpe(folder: Path, family: Family, rows: int) -> Vocabulary:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        document = read_json_object(path)
+        ids, merges = _bpe_model(document.get("model"), path)
+        _check_split(document, family, path)
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        ids = _ids(read_json_object(folder / "vocab.json"), folder / "vocab.json")
+        merges = _read_merges(folder / "merges.txt")
+    else:
+        raise _no_tokenizer(folder, "tokenizer.json, or vocab.json with merges.txt")
+    tokens: dict[int, Token] = {i: Token(t, 0.0, TokenType.NORMAL) for t, i in ids.items()}
+    for added in _added_tokens(folder).values():
+        kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+        tokens[added.id] = Token(added.text, 0.0, kind)
+    return Vocabulary(
+        model="gpt2",
+        pre=family.pre_tokenizer,
+        tokens=_fill(tokens, rows, folder),
+        merges=merges,
+        special=_special_ids(folder, family, tokens),
+        add_bos=_add_bos(folder, family),
+        add_space_prefix=None,
+    )
+
+
+def _read_spm(folder: Path, family: Family, rows: int) -> Vocabulary:
+    path = folder / "tokenizer.model"
+    if path.is_file():
+        pieces = read_pieces(path)
+        tokens = {i: Token(p.text, p.score, p.type) for i, p in enumerate(pieces)}
+    elif (folder / "tokenizer.json").is_file():
+        tokens = _spm_from_json(folder / "tokenizer.json")
+    else:
+        raise _no_tokenizer(folder, "tokenizer.model or tokenizer.json")
+    for added in _added_tokens(folder).values():
+        old = tokens.get(added.id)
+        if old is not None and old.text == added.text and old.type != TokenType.NORMAL:
+            continue  # <unk>, <s> and </s> keep the types of the model file
+        kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+        tokens[added.id] = Token(added.text, _ADDED_SCORE, kind)
+    return Vocabulary(
+        model="llama",
+        pre=family.pre_tokenizer,
+        tokens=_fill(tokens, rows, folder),
+        merges=(),
+        special=_special_ids(folder, family, tokens),
+        add_bos=_add_bos(folder, family),
+        add_space_prefix=True,
+    )
+
+
+def _no_tokenizer(folder: Path, files: str) -> BadInput:
+    return BadInput(f"{folder} has no tokenizer ({files}); download the tokenizer files too.")
+
+
+def _bpe_model(model: Any, path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+        raise BadInput(f"{path} holds no BPE model; check that it belongs to this checkpoint.")
+    merges = model.get("merges")
+    if not isinstance(merges, list):
+        raise BadInput(f"{path} holds no merges; download it again.")
+    # Newer files hold pairs, older ones "left right"; byte-level tokens never contain a space.
+    joined = tuple(m if isinstance(m, str) else " ".join(m) for m in merges)
+    return _ids(model.get("vocab"), path), joined
+
+
+def _ids(value: Any, path: Path) -> dict[str, int]:
+    if not isinstance(value, dict) or not all(type(i) is int and i >= 0 for i in value.values()):
+        raise BadInput(f"{path} holds no table of token ids; download it again.")
+    if len(set(value.values())) != len(value):
+        raise BadInput(f"{path} gives one id to two tokens; download it again.")
+    return value
+
+
+def _read_merges(path: Path) -> tuple[str, ...]:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return tuple(line for line in lines if line and not line.startswith("#version"))
+
+
+def _check_split(document: dict[str, Any], family: Family, path: Path) -> None:
+    """The file's pre-tokenizer must be the one that llama.cpp will use under the family's name."""
+    patterns = [
+        step.get("pattern", {}).get("Regex", "")
+        for step in _steps(document.get("pre_tokenizer"), "pretokenizers")
+        if step.get("type") == "Split"
+    ]
+    expected = {"phi-2": [], "qwen2": [_QWEN2_SPLIT]}[family.pre_tokenizer]
+    if patterns != expected:
+        raise BadInput(
+            f"{path} splits text in another way than {family.name} does, so token ids would "
+            "differ; check that the tokenizer belongs to this checkpoint."
+        )
+
+
+def _steps(value: Any, key: str) -> list[dict[str, Any]]:
+    """A tokenizer.json component as a list, whether it is one step or a sequence."""
+    if not isinstance(value, dict):
+        return []
+    if value.get("type") == "Sequence":
+        return [step for step in value.get(key, []) if isinstance(step, dict)]
+    return [value]
+
+
+def _spm_from_json(path: Path) -> dict[int, Token]:
+    """Without `tokenizer.model` the scores are rebuilt: merges are made in order of rank, so a
+    piece's score is minus the rank of the merge that makes it."""
+    document = read_json_object(path)
+    ids, merges = _bpe_model(document.get("model"), path)
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(merge.replace(" ", ""), rank)
+    tokens: dict[int, Token] = {}
+    for text, i in ids.items():
+        if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+            tokens[i] = Token(text, 0.0, TokenType.BYTE)
+        else:
+            tokens[i] = Token(text, -float(ranks.get(text, len(ranks))), TokenType.NORMAL)
+    for text, kind in (
+        ("<unk>", TokenType.UNKNOWN),
+        ("<s>", TokenType.CONTROL),
+        ("</s>", TokenType.CONTROL),
+    ):
+        if text in ids:
+            tokens[ids[text]] = Token(text, 0.0, kind)
+    return tokens
+
+
+def _added_tokens(folder: Path) -> dict[int, _Added]:
+    """Added tokens from every file that may hold them; the more explicit file wins."""
+    found: dict[int, _Added] = {}
+    path = folder / "added_tokens.json"
+    if path.is_file():
+        specials = _special_texts(folder)
+        for text, i in _ids(read_json_object(path), path).items():
+            found[i] = _Added(i, text, text in specials)
+    config = _optional(folder / "tokenizer_config.json")
+    decoder = config.get("added_tokens_decoder")
+    if isinstance(decoder, dict):
+        for key, entry in decoder.items():
+            _add(found, key, entry, folder / "tokenizer_config.json")
+    document = _optional(folder / "tokenizer.json").get("added_tokens", [])
+    for entry in document if isinstance(document, list) else []:
+        key = entry.get("id") if isinstance(entry, dict) else None
+        _add(found, key, entry, folder / "tokenizer.json")
+    return found
+
+
+def _add(found: dict[int, _Added], key: Any, entry: Any, path: Path) -> None:
+    try:
+        added = _Added(int(key), entry["content"], bool(entry.get("special", False)))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise BadInput(f"{path} has a broken added token {entry!r}; download it again.") from None
+    found[added.id] = added
+
+
+def _special_texts(folder: Path) -> set[str]:
+    config = _optional(folder / "tokenizer_config.json")
+    values = [_text(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")]
+    values += [_text(v) for v in config.get("additional_special_tokens") or []]
+    values += [_text(v) for v in _optional(folder / "special_tokens_map.json").values()]
+    return {v for v in values if v is not None}
+
+
+def _text(value: Any) -> str | None:
+    """A token in a tokenizer file: the text itself, or an object around it."""
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.is_file() else {}
+
+
+def _fill(tokens: dict[int, Token], rows: int, folder: Path) -> tuple[Token, ...]:
+    """One token per row. The tables of these models have more rows than there are tokens."""
+    if not tokens:
+        raise _no_tokenizer(folder, "an empty vocabulary was found")
+    if max(tokens) >= rows:
+        over = tokens[max(tokens)]
+        raise BadInput(
+            f"{folder}: the token {over.text!r} has id {max(tokens)} and the embedding table has "
+            f"{rows} rows; tokenizer and weights are not of one checkpoint."
+        )
+    texts = [t.text for t in tokens.values()]
+    if len(set(texts)) != len(texts):
+        double = next(t for t in texts if texts.count(t) > 1)
+        raise BadInput(f"{folder}: two tokens have the text {double!r}; download the tokenizer.")
+    return tuple(
+        tokens.get(i, Token(f"[PAD{i}]", _UNUSED_SCORE, TokenType.UNUSED)) for i in range(rows)
+    )
+
+
+def _special_ids(folder: Path, family: Family, tokens: dict[int, Token]) -> dict[str, int]:
+    by_text = {token.text: i for i, token in tokens.items()}
+    config = _optional(folder / "tokenizer_config.json")
+    special_map = _optional(folder / "special_tokens_map.json")
+    special: dict[str, int] = {}
+    for role, key in (
+        ("bos", "bos_token_id"),
+        ("unk", "unknown_token_id"),
+        ("pad", "padding_token_id"),
+    ):
+        text = _text(config.get(f"{role}_token")) or _text(special_map.get(f"{role}_token"))
+        if text is not None and text in by_text:
+            special[key] = by_text[text]
+    missing = [text for text in family.end_tokens if text not in by_text]
+    if missing:
+        raise BadInput(
+            f"{folder}: the tokenizer lacks {missing}, which end an answer of {family.name}; check "
+            "that it belongs to this checkpoint."
+        )
+    # The turn's end first: generation must stop there whatever eos_token the files name.
+    special["eos_token_id"] = by_text[family.end_tokens[0]]
+    return special
+
+
+def _add_bos(folder: Path, family: Family) -> bool:
+    """`add_bos_token` where the files say it, else what the family's tokenizer class does."""
+    stated = _optional(folder / "tokenizer_config.json").get("add_bos_token")
+    return stated if isinstance(stated, bool) else family.add_bos

@@ -1,0 +1,80 @@
+"""The program `imp-deploy`: its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from imp_deploy import __version__
+from imp_deploy.cli import build, demo, export, inspect, run, verify
+from imp_deploy.cli.output import console, stderr
+from imp_deploy.errors import ImpError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Imp vision-language models on phones: export, run, verify.",
+)
+app.command("export", help=export.HELP)(export.command)
+app.command("inspect", help=inspect.HELP)(inspect.command)
+app.command("run", help=run.HELP)(run.command)
+app.command("verify", help=verify.HELP)(verify.command)
+app.command("build", help=build.HELP)(build.command)
+app.command("demo", help=demo.HELP)(demo.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"imp-deploy {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["IMP_DEPLOY_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Runs one command; every error ends here."""
+    try:
+        app()
+    except ImpError as error:
+        _report(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _report("Interrupted; run the same command again to go on.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        _report(
+            f"Internal error: {type(error).__name__}: {error}; this is a bug, please report it "
+            "with the output of the same command after `imp-deploy --debug`."
+        )
+        sys.exit(1)
+
+
+def _report(message: str) -> None:
+    if os.environ.get("IMP_DEPLOY_DEBUG") or "--debug" in sys.argv:
+        traceback.print_exc()
+    stderr.print(f"[bold red]Error:[/] {_escape(message)}", highlight=False, soft_wrap=True)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,90 @@
+"""What every command prints with: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+console = Console()
+stderr = Console(stderr=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def print_json(value: Any) -> None:
+    console.file.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def note(text: str) -> None:
+    stderr.print(f"[dim]{text}[/]", highlight=False)
+
+
+class Bar:
+    """A progress bar per phase, on terminals only; the library's `Progress` protocol."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def start(self, phase: str, total: int) -> None:
+        self._task = self._progress.add_task(phase, total=total)
+
+    def advance(self, count: int) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task, count)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
+        yield Bar(progress)
+
+
+def gib(count: int) -> str:
+    """Bytes for people."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
+
+
+def numbers(text: str | None, allowed: tuple[int, ...] | None, option: str) -> tuple[int, ...]:
+    """`"16,8,4"` as integers; wrong ones are wrong usage."""
+    values = []
+    for part in (text or "").split(","):
+        try:
+            value = int(part)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{part!r} is not a number", param_hint=option
+            ) from None
+        if value <= 0 or (allowed is not None and value not in allowed):
+            raise typer.BadParameter(
+                f"{value} is not one of {', '.join(map(str, allowed or ()))}"
+                if allowed
+                else f"{value} is not positive",
+                param_hint=option,
+            )
+        values.append(value)
+    return tuple(dict.fromkeys(values))

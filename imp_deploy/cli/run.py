@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from imp_deploy import bundle as bundles
+from imp_deploy.bundle import Variant
+from imp_deploy.cli.output import JsonFlag, console, print_json, stderr
+from imp_deploy.runner import Answer
+
+HELP = "Answer a question about an image, and show how long each phase took."
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="The folder that `export` wrote.")],
+    image: Annotated[Path, typer.Option(help="The picture.")],
+    prompt: Annotated[str, typer.Option(help="The question.")],
+    bits: Annotated[int | None, typer.Option(show_default="4, or the nearest")] = None,
+    resolution: Annotated[int | None, typer.Option(show_default="196, or the nearest")] = None,
+    vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    threads: Annotated[int, typer.Option(min=0, help="0: all of the machine's.")] = 0,
+    device: Annotated[str, typer.Option(help="Only `host` in this version.")] = "host",
+    as_json: JsonFlag = False,
+) -> None:
+    from imp_deploy.ask import ask
+    from imp_deploy.build import host_runner
+
+    if device != "host":
+        raise typer.BadParameter(
+            f"{device!r} cannot be run on yet, only 'host'", param_hint="--device"
+        )
+    loaded = bundles.load(bundle)
+    variant = bundles.choose(
+        loaded, bits=bits, resolution=resolution, vision_bits=vision_bits
+    )
+    status = "running" if host_runner().is_file() else "building the runner (once), then running"
+    with stderr.status(f"{status} ..."):
+        answer = ask(
+            bundle,
+            loaded,
+            variant,
+            image=image,
+            question=prompt,
+            max_tokens=max_tokens,
+            threads=threads,
+        )
+    if as_json:
+        print_json(to_json(answer, variant))
+    else:
+        _print(answer, variant)
+
+
+def to_json(answer: Answer, variant: Variant) -> dict[str, Any]:
+    return {
+        "text": answer.text.strip(),
+        "token_ids": list(answer.token_ids),
+        "stop": answer.stop,
+        "tokens": dataclasses.asdict(answer.tokens),
+        "seconds": dataclasses.asdict(answer.seconds),
+        "peak_rss_bytes": answer.peak_rss_bytes,
+        "variant": {
+            "bits": variant.llm.bits,
+            "resolution": variant.vision.resolution,
+            "vision_bits": variant.vision.bits,
+        },
+    }
+
+
+def _print(answer: Answer, variant: Variant) -> None:
+    console.print(f"[bold green]{_escape(answer.text.strip())}[/]", highlight=False)
+    seconds, tokens = answer.seconds, answer.tokens
+    prompt_tokens = tokens.text + tokens.visual
+    table = Table("phase", "tokens", "seconds", "tokens/s")
+    table.add_row("vision (T_VE)", str(tokens.visual), f"{seconds.vision:.3f}", "")
+    table.add_row("prompt", str(prompt_tokens), f"{seconds.prompt:.3f}", _rate(prompt_tokens, seconds.prompt))
+    table.add_row(
+        "generate",
+        str(tokens.generated),
+        f"{seconds.generate:.3f}",
+        _rate(tokens.generated, seconds.generate),
+    )
+    table.add_row("total (T_total)", "", f"{seconds.total:.3f}", "")
+    console.print(table)
+    console.print(
+        f"{variant.llm.bits} bits at {variant.vision.resolution} pixels; loading took "
+        f"{seconds.load:.2f} s and is not in the total; the answer ended by {answer.stop}.",
+        highlight=False,
+        style="dim",
+    )
+
+
+def _rate(tokens: int, seconds: float) -> str:
+    return f"{tokens / seconds:.1f}" if seconds > 0 and tokens else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,304 @@
+"""Trains the demo checkpoint on the CPU: `python -m imp_deploy.demo.train OUT` (about an hour).
+
+A real, tiny Imp: SigLIP tower, two-layer GELU projector and Phi-2 language model, in the naming of
+the hub checkpoints. Two things make it learn on two cores:
+
+* the tower is trained first, with a throw-away linear head that names the shape under each patch,
+  and that loss is kept on while everything is trained together;
+* one picture serves many questions. They stand side by side behind it, and the attention mask lets
+  each of them see only the picture and itself, so every question is the single turn it will be in
+  use, and the visual tokens are paid for once.
+
+Most steps are at 196 pixels, some at 384; the position table is the 27 x 27 one of 384 pixels and
+is interpolated for 196 exactly as the exporter does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import PhiConfig, PhiForCausalLM, SiglipVisionConfig
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+
+from imp_deploy.demo import scenes
+from imp_deploy.demo.checkpoint import (
+    SYSTEM,
+    phi_config,
+    train_tokenizer,
+    vision_config,
+    write_checkpoint,
+)
+
+PATCH_CLASSES = 1 + len(scenes.COLOURS) * len(scenes.SHAPES)
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Step counts and sizes; one step is about a second on two cores."""
+
+    seed: int = 1
+    tower_steps: int = 1200
+    joint_steps: int = 3000
+    turns: int = 12
+    batch: int = 16
+    batch_384: int = 4
+    every_384: int = 4
+    learning_rate: float = 1e-3
+    warm_up: int = 100
+
+
+class Imp(nn.Module):
+    """Tower, projector and language model, plus the throw-away patch head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vision = SiglipVisionConfig(**vision_config(), vision_use_head=False)
+        text = PhiConfig(**phi_config())
+        tower = SiglipVisionModel(vision)
+        self.embeddings = tower.embeddings
+        self.encoder = tower.encoder
+        self.projector = nn.Sequential(
+            nn.Linear(vision.hidden_size, text.hidden_size),
+            nn.GELU(),
+            nn.Linear(text.hidden_size, text.hidden_size),
+        )
+        self.llm = PhiForCausalLM(text)
+        self.patch_head = nn.Linear(vision.hidden_size, PATCH_CLASSES)
+        # A table near zero tells the patches apart too late; one of the patches' own size at once.
+        nn.init.normal_(self.embeddings.position_embedding.weight, std=0.2)
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`pixels` [batch, 3, side, side] in -1..1 -> patch features [batch, patches, hidden]."""
+        hidden = self.embeddings(pixels, interpolate_pos_encoding=True)
+        return self.encoder(inputs_embeds=hidden).last_hidden_state
+
+
+@dataclass(frozen=True)
+class Batch:
+    pixels: torch.Tensor  # [batch, 3, side, side]
+    patches: torch.Tensor  # [batch, patches]: class of the shape under each patch, 0 for none
+    tokens: torch.Tensor  # [batch, length] behind the visual tokens
+    positions: torch.Tensor  # [batch, length]
+    turn: torch.Tensor  # [batch, length]: which question a token belongs to, -1 for padding
+    labels: torch.Tensor  # [batch, length]: the next token where it is part of an answer
+
+
+def pixels_of(image: Image.Image, side: int) -> np.ndarray:
+    """Squashed to side x side, bicubic, scaled to -1..1; [3, side, side]."""
+    small = image.resize((side, side), Image.Resampling.BICUBIC)
+    return (np.asarray(small, dtype=np.float32) / 127.5 - 1.0).transpose(2, 0, 1)
+
+
+def patch_classes(scene: scenes.Scene, side: int) -> np.ndarray:
+    """The class of the shape whose box holds each patch's centre; [patches]."""
+    grid = side // 14
+    centre = (np.arange(grid) * 14 + 7) / side
+    classes = np.zeros((grid, grid), dtype=np.int64)
+    for item in scene.items:
+        left, top, right, bottom = item.box
+        rows = (centre >= top) & (centre <= bottom)
+        columns = (centre >= left) & (centre <= right)
+        colour = list(scenes.COLOURS).index(item.colour)
+        shape = scenes.SHAPES.index(item.shape)
+        classes[np.ix_(rows, columns)] = 1 + colour * len(scenes.SHAPES) + shape
+    return classes.reshape(-1)
+
+
+def pick_questions(
+    scene: scenes.Scene, count: int, rng: np.random.Generator
+) -> list[scenes.Question]:
+    """`count` questions, the kinds that are hard to learn more often than the others."""
+    relative = [q for q in scenes.questions(scene) if q.kind == "position"]
+    groups = [
+        (4.0, relative),
+        (3.0, scenes.place_questions(scene)),
+        *(
+            (weight, [q for q in scenes.questions(scene) if q.kind == kind])
+            for kind, weight in (("colour", 1.5), ("shape", 2.0), ("count", 2.0))
+        ),
+    ]
+    groups = [(weight, group) for weight, group in groups if group]
+    weights = np.array([weight for weight, _ in groups])
+    chosen = rng.choice(len(groups), size=count, p=weights / weights.sum())
+    return [groups[g][1][int(rng.integers(len(groups[g][1])))] for g in chosen.tolist()]
+
+
+def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
+    """An endless stream; scene numbers count up from `first`, so nothing is drawn twice."""
+    prefix = tokenizer.encode(f"{SYSTEM} USER: ").ids
+    end = tokenizer.token_to_id("<|endoftext|>")
+    index, step = first, 0
+    while True:
+        large = step % recipe.every_384 == recipe.every_384 - 1
+        side, size = (384, recipe.batch_384) if large else (196, recipe.batch)
+        rows = []
+        for _ in range(size):
+            scene = scenes.scene_at("train", index)
+            rng = np.random.default_rng([recipe.seed, 7, index])
+            rows.append((scene, pick_questions(scene, recipe.turns, rng)))
+            index += 1
+        yield _collate(rows, side, prefix, end, tokenizer)
+        step += 1
+
+
+def _collate(
+    rows: list[tuple[scenes.Scene, list[scenes.Question]]],
+    side: int,
+    prefix: list[int],
+    end: int,
+    tokenizer: Tokenizer,
+) -> Batch:
+    start = len(prefix) + (side // 14) ** 2
+    columns: dict[str, list[list[int]]] = {"tokens": [], "positions": [], "turn": [], "labels": []}
+    for _, asked in rows:
+        line: dict[str, list[int]] = {name: [] for name in columns}
+        for number, question in enumerate(asked):
+            prompt = tokenizer.encode(f"\n{question.text} ASSISTANT:").ids
+            answer = [*tokenizer.encode(f" {question.answer}").ids, end]
+            ids = prompt + answer[:-1]
+            line["tokens"] += ids
+            line["positions"] += range(start, start + len(ids))
+            line["turn"] += [number] * len(ids)
+            line["labels"] += [IGNORED] * (len(prompt) - 1) + answer
+        for name, values in line.items():
+            columns[name].append(values)
+    longest = max(len(tokens) for tokens in columns["tokens"])
+    fill = {"tokens": 0, "positions": start, "turn": -1, "labels": IGNORED}
+    padded = {
+        name: torch.tensor([v + [fill[name]] * (longest - len(v)) for v in values])
+        for name, values in columns.items()
+    }
+    return Batch(
+        pixels=torch.from_numpy(np.stack([pixels_of(scenes.draw(s), side) for s, _ in rows])),
+        patches=torch.from_numpy(np.stack([patch_classes(s, side) for s, _ in rows])),
+        **padded,
+    )
+
+
+def attention_mask(batch: Batch, prefix: int) -> torch.Tensor:
+    """[batch, 1, length, length], true where a token may look: causal, and blind to other turns."""
+    rows = batch.turn.shape[0]
+    shared = torch.full((rows, prefix), -2)
+    turn = torch.cat([shared, batch.turn], dim=1)
+    length = turn.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    same = (turn[:, :, None] == turn[:, None, :]) | (turn[:, None, :] == -2)
+    return (causal & same)[:, None]
+
+
+def losses(model: Imp, batch: Batch, prefix: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """(answer loss, patch loss, share of answer tokens that are right); `prefix` None: patches."""
+    features = model.features(batch.pixels)
+    patch_loss = nn.functional.cross_entropy(
+        model.patch_head(features).flatten(0, 1).float(), batch.patches.flatten()
+    )
+    if prefix is None:
+        return torch.zeros(()), patch_loss, torch.zeros(())
+    rows = batch.pixels.shape[0]
+    embed = model.llm.get_input_embeddings()
+    visual = model.projector(features)
+    head = embed(prefix).expand(rows, -1, -1)
+    inputs = torch.cat([head, visual.float(), embed(batch.tokens)], dim=1)
+    start = head.shape[1] + visual.shape[1]
+    positions = torch.cat([torch.arange(start).expand(rows, -1), batch.positions], dim=1)
+    hidden = model.llm.model(
+        inputs_embeds=inputs,
+        attention_mask=attention_mask(batch, start),
+        position_ids=positions,
+        use_cache=False,
+    ).last_hidden_state[:, start:]
+    wanted = batch.labels != IGNORED
+    logits = model.llm.lm_head(hidden[wanted]).float()
+    labels = batch.labels[wanted]
+    right = (logits.argmax(-1) == labels).float().mean()
+    return nn.functional.cross_entropy(logits, labels), patch_loss, right
+
+
+def train(recipe: Recipe, out: Path) -> None:
+    torch.manual_seed(recipe.seed)
+    tokenizer = train_tokenizer()
+    prefix = torch.tensor([tokenizer.encode(f"{SYSTEM} USER: ").ids])
+    model = Imp()
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+
+    def save() -> None:
+        write_checkpoint(out, tokenizer, state_of(model))
+
+    run_stage(model, recipe, tokenizer, None, recipe.tower_steps, first=0)
+    run_stage(model, recipe, tokenizer, prefix, recipe.joint_steps, first=1 << 32, save=save)
+    save()
+
+
+def run_stage(
+    model: Imp,
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    prefix: torch.Tensor | None,
+    steps: int,
+    first: int,
+    save: Callable[[], None] | None = None,
+) -> None:
+    """Trains for `steps`; with a `prefix` the whole model, without it the tower on its patches."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+
+    def rate(step: int) -> float:
+        warm = min(1.0, (step + 1) / recipe.warm_up)
+        return warm * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
+
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    began = time.monotonic()
+    stream = batches(recipe, tokenizer, first)
+    for step in range(steps):
+        batch = next(stream)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answer, patch, right = losses(model, batch, prefix)
+            loss = answer + (0.3 if prefix is not None else 1.0) * patch
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        if save is not None and step % 250 == 249:
+            save()
+        if step % 25 == 0 or step == steps - 1:
+            print(
+                f"{'joint' if prefix is not None else 'tower'} {step:5d}/{steps}"
+                f"  {batch.pixels.shape[-1]} px  answer {answer.item():.4f}"
+                f"  right {right.item():.3f}  patch {patch.item():.4f}"
+                f"  {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+
+
+def state_of(model: Imp) -> dict[str, torch.Tensor]:
+    """Everything but the patch head, under the names of `Imp`."""
+    state: dict[str, Any] = model.state_dict()
+    return {k: v.detach() for k, v in state.items() if not k.startswith("patch_head.")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path, help="folder that the checkpoint is written to")
+    parser.add_argument("--tower-steps", type=int, default=Recipe.tower_steps)
+    parser.add_argument("--joint-steps", type=int, default=Recipe.joint_steps)
+    options = parser.parse_args()
+    recipe = Recipe(tower_steps=options.tower_steps, joint_steps=options.joint_steps)
+    train(recipe, options.out)
+
+
+if __name__ == "__main__":
+    main()

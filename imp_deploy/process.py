@@ -1,0 +1,49 @@
+"""The only module that starts processes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from imp_deploy.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended by itself. `returncode` is negative for a signal."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def evidence(self) -> str:
+        """Command, exit status and the last lines of stderr, for an error message."""
+        tail = "\n".join((self.stderr or self.stdout).strip().splitlines()[-12:])
+        return f"`{' '.join(self.argv)}` ended with status {self.returncode}:\n{tail}"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Finished:
+    """Runs to the end and returns what happened; a missing program is a `DeviceError`."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise DeviceError(f"The program {argv[0]} was not found; install it.") from None
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s.") from None
+    return Finished(tuple(argv), done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,139 @@
+"""Talks to the native runner: writes its job file, starts it, reads its JSON lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from imp_deploy import process
+from imp_deploy.bundle import Mode
+from imp_deploy.errors import BadInput, DeviceError
+
+JOB_HEADER = "imp-job 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One question about one image (or none). `prompt` holds `<image>` once if `image` is given;
+    `side` in pixels. The last three name files that the runner writes: float32 embeddings
+    [visual tokens, hidden], float32 logits [generated, vocabulary], uint8 pixels [side, side, 3]."""
+
+    id: str
+    prompt: str
+    max_tokens: int
+    image: Path | None = None
+    side: int = 0
+    mode: Mode = "squash"
+    ignore_eog: bool = False
+    embeddings: Path | None = None
+    logits: Path | None = None
+    pixels: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """`threads` 0: all of the machine's."""
+
+    model: Path
+    mmproj: Path
+    stop: tuple[str, ...]
+    steps: tuple[Step, ...]
+    threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """The contract's phases; `total` is without `load`."""
+
+    load: float
+    vision: float
+    prompt: float
+    generate: float
+    total: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    text: int
+    visual: int
+    generated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`text` as the model gave it; `token_ids` without the end-of-generation token."""
+
+    step: str
+    text: str
+    token_ids: tuple[int, ...]
+    stop: Literal["eog", "string", "length"]
+    tokens: Tokens
+    seconds: Seconds
+    peak_rss_bytes: int
+
+
+def job_text(job: Job) -> str:
+    lines = [JOB_HEADER, _line("model", job.model), _line("mmproj", job.mmproj)]
+    lines.append(_line("threads", job.threads))
+    lines += [_line("stop", text) for text in job.stop]
+    for step in job.steps:
+        lines += ["step", _line("id", step.id), _line("prompt", step.prompt)]
+        lines.append(_line("max_tokens", step.max_tokens))
+        lines.append(_line("ignore_eog", int(step.ignore_eog)))
+        if step.image is not None:
+            lines += [_line("image", step.image), _line("side", step.side)]
+            lines.append(_line("mode", step.mode))
+        for key in ("embeddings", "logits", "pixels"):
+            path = getattr(step, key)
+            if path is not None:
+                lines.append(_line(key, path))
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: object) -> str:
+    """`key value`, with `%` and control characters percent-encoded."""
+    text = "".join(f"%{ord(c):02X}" if c == "%" or ord(c) < 32 else c for c in str(value))
+    return f"{key} {text}"
+
+
+def run_job(binary: Path, job: Job, folder: Path) -> tuple[Answer, ...]:
+    """Runs every step and returns the answers in the job's order. `folder` keeps job and results,
+    so that a run that was cut off goes on when it is started again."""
+    job_file, results = folder / "job.txt", folder / "results.jsonl"
+    job_file.write_text(job_text(job), encoding="utf-8")
+    finished = process.run([str(binary), str(job_file), str(results)])
+    answers = parse_results(results.read_text("utf-8") if results.exists() else "")
+    if finished.returncode != 0 and not answers.get("") and len(answers) < len(job.steps):
+        raise DeviceError(f"The runner failed: {finished.evidence()}")
+    return tuple(_answer(answers.get(step.id, answers.get("")), step.id) for step in job.steps)
+
+
+def parse_results(text: str) -> dict[str, dict[str, Any]]:
+    """Records by step id, the last one of each; the id of a failure before any step is ""."""
+    records: dict[str, dict[str, Any]] = {}
+    for line in text.split("\n")[:-1]:  # an unfinished last line has no newline
+        record = json.loads(line)
+        records[record.get("step", "")] = record
+    return records
+
+
+def _answer(record: dict[str, Any] | None, step: str) -> Answer:
+    if record is None:
+        raise DeviceError(f"The runner ended without a result for step {step}; run it again.")
+    if record["status"] != "ok":
+        message = str(record["message"])
+        if record["kind"] in ("image", "prompt", "context"):
+            raise BadInput(message)
+        raise DeviceError(message)
+    values = {k: v for k, v in record.items() if k != "status"}
+    return Answer(
+        **{
+            **values,
+            "token_ids": tuple(record["token_ids"]),
+            "tokens": Tokens(**record["tokens"]),
+            "seconds": Seconds(**record["seconds"]),
+        }
+    )
+

@@ -1,0 +1,94 @@
+#include "log.h"
+
+#include "mtmd-helper.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+namespace imp {
+
+namespace {
+
+constexpr size_t lines_kept = 20;
+constexpr size_t lines_in_a_reason = 3;
+
+struct Line {
+    ggml_log_level level;
+    std::string    text;
+};
+
+// The libraries' callback is global, and their threads may log at the same time.
+struct {
+    std::mutex       mutex;
+    bool             to_stderr = false;
+    std::deque<Line> kept;
+    Line             unfinished = {GGML_LOG_LEVEL_NONE, ""};
+} state;
+
+void keep_unfinished() {
+    Line & line = state.unfinished;
+    if ((line.level == GGML_LOG_LEVEL_WARN || line.level == GGML_LOG_LEVEL_ERROR) && !line.text.empty()) {
+        state.kept.push_back(line);
+        if (state.kept.size() > lines_kept) {
+            state.kept.pop_front();
+        }
+    }
+    line.text.clear();
+}
+
+void on_log(ggml_log_level level, const char * text, void *) {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.to_stderr) {
+        std::fputs(text, stderr);
+    }
+    if (level != GGML_LOG_LEVEL_CONT) {
+        state.unfinished.level = level;
+    }
+    for (; *text != '\0'; ++text) {
+        if (*text == '\n') {
+            keep_unfinished();
+        } else {
+            state.unfinished.text += *text;
+        }
+    }
+}
+
+} // namespace
+
+void capture_logs() {
+    const char * wanted = std::getenv("IMP_RUNNER_LOG");
+    state.to_stderr = wanted != nullptr && std::strcmp(wanted, "1") == 0;
+    llama_log_set(on_log, nullptr);       // ggml's too
+    mtmd_helper_log_set(on_log, nullptr); // libmtmd's too
+}
+
+void forget_logs() {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.kept.clear();
+    state.unfinished.text.clear();
+}
+
+std::string with_reason(const std::string & message) {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    const bool errors = std::any_of(state.kept.begin(), state.kept.end(),
+                                    [](const Line & line) { return line.level == GGML_LOG_LEVEL_ERROR; });
+    std::vector<std::string> reasons;
+    for (const Line & line : state.kept) {
+        if (line.level == (errors ? GGML_LOG_LEVEL_ERROR : GGML_LOG_LEVEL_WARN)) {
+            reasons.push_back(line.text);
+        }
+    }
+    std::string    sentence = message;
+    const size_t   first = reasons.size() > lines_in_a_reason ? reasons.size() - lines_in_a_reason : 0;
+    for (size_t i = first; i < reasons.size(); ++i) {
+        sentence += (i == first ? ": " : "; ") + reasons[i];
+    }
+    return sentence;
+}
+
+} // namespace imp

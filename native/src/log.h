@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+
+namespace imp {
+
+/// Takes over the messages of llama.cpp, libmtmd and ggml. They go to stderr only when the
+/// environment has IMP_RUNNER_LOG=1; the last errors and warnings are kept either way.
+void capture_logs();
+
+/// Forgets what was kept, so that a later reason is about what comes now.
+void forget_logs();
+
+/// `message`, followed by ": " and the last errors (or, without any, warnings) that the libraries
+/// logged since forget_logs(), if there are any.
+std::string with_reason(const std::string & message);
+
+} // namespace imp

@@ -1,0 +1,100 @@
+#include "model.h"
+
+#include "errors.h"
+#include "log.h"
+
+#include "gguf.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace imp {
+
+namespace {
+
+/// The side of the image that the mmproj was made for. libmtmd has no call that tells, and silently
+/// resizes an image of another size.
+int read_image_side(const std::string & path) {
+    const std::unique_ptr<gguf_context, decltype(&gguf_free)> file(
+        gguf_init_from_file(path.c_str(), {/*no_alloc*/ true, /*ctx*/ nullptr}), gguf_free);
+    if (file == nullptr) {
+        throw ModelError(with_reason("cannot read the mmproj " + path));
+    }
+    const int64_t key = gguf_find_key(file.get(), "clip.vision.image_size");
+    if (key < 0 || gguf_get_kv_type(file.get(), key) != GGUF_TYPE_UINT32) {
+        throw ModelError("the mmproj " + path + " has no clip.vision.image_size, so it is not a vision tower");
+    }
+    return int(gguf_get_val_u32(file.get(), key));
+}
+
+void load_vision(Model & model, const std::string & path) {
+    model.image_side = read_image_side(path);
+    mtmd_context_params params = mtmd_context_params_default();
+    params.use_gpu = false;
+    params.print_timings = false;
+    params.n_threads = model.threads;
+    params.warmup = true; // the first image shall not be slower than the others
+    model.vision.reset(mtmd_init_from_file(path.c_str(), model.llm.get(), params));
+    if (model.vision == nullptr) {
+        throw ModelError(with_reason("cannot load the mmproj " + path));
+    }
+    if (!mtmd_support_vision(model.vision.get())) {
+        throw ModelError("the mmproj " + path + " does not take images");
+    }
+    if (mtmd_decode_use_mrope(model.vision.get())) {
+        throw ModelError("the mmproj " + path + " needs M-RoPE positions, which this program does not make");
+    }
+}
+
+} // namespace
+
+Model load_model(const Job & job) {
+    Model model;
+    const int cores = std::max(int(std::thread::hardware_concurrency()), 1);
+    model.threads = job.threads > 0 ? job.threads : cores;
+
+    llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = 0;
+    params.load_mode = LLAMA_LOAD_MODE_MMAP;
+    model.llm.reset(llama_model_load_from_file(job.model.c_str(), params));
+    if (model.llm == nullptr) {
+        throw ModelError(with_reason("cannot load the model " + job.model));
+    }
+    model.vocab = llama_model_get_vocab(model.llm.get());
+    if (!job.mmproj.empty()) {
+        load_vision(model, job.mmproj);
+    }
+    return model;
+}
+
+int position_limit(const Model & model, const Job & job) {
+    const int trained = llama_model_n_ctx_train(model.llm.get());
+    return job.context > 0 ? std::min(job.context, trained) : trained;
+}
+
+llama_context_ptr open_context(const Model & model, const Job & job, int positions, int visual_tokens) {
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = uint32_t(positions);
+    if (job.batch > 0) {
+        params.n_batch = uint32_t(job.batch);
+    }
+    if (job.ubatch > 0) {
+        params.n_ubatch = uint32_t(job.ubatch);
+    }
+    if (visual_tokens > 0 && mtmd_decode_use_non_causal(model.vision.get(), nullptr)) {
+        params.n_batch = std::max(params.n_batch, uint32_t(visual_tokens));
+        params.n_ubatch = std::max(params.n_ubatch, uint32_t(visual_tokens));
+    }
+    params.n_outputs_max = 1; // logits are asked of one token at a time; 0 would reserve room for a whole batch
+    params.n_threads = model.threads;
+    params.n_threads_batch = model.threads;
+    params.offload_kqv = false;
+    params.op_offload = false;
+    llama_context_ptr context(llama_init_from_model(model.llm.get(), params));
+    if (context == nullptr) {
+        throw ModelError(with_reason("cannot open a context of " + std::to_string(positions) + " tokens"));
+    }
+    return context;
+}
+
+} // namespace imp

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "image.h"
+
+#include "mtmd.h"
+
+#include <string>
+
+namespace imp {
+
+/// Decodes the picture file `path` to RGB with libmtmd's decoder (PNG, JPEG, BMP, GIF, PPM, and what
+/// else stb_image reads). Transparency is dropped, EXIF rotation is not applied.
+/// Throws StepError of kind "image".
+Image read_picture(const mtmd_context * vision, const std::string & path);
+
+} // namespace imp

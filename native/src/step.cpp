@@ -1,0 +1,139 @@
+#include "step.h"
+
+#include "clock.h"
+#include "decode.h"
+#include "errors.h"
+#include "files.h"
+#include "generate.h"
+#include "json.h"
+#include "memory.h"
+#include "picture.h"
+#include "preprocess.h"
+#include "prompt.h"
+#include "vision.h"
+
+#include <optional>
+
+namespace imp {
+
+namespace {
+
+/// Seconds; the phases do not overlap, and `total` holds them and what lies between them.
+struct Times {
+    double vision = 0; // from the decoded picture to its embeddings
+    double prompt = 0; // text and visual tokens through the LLM
+    double generate = 0;
+    double total = 0;
+};
+
+struct Result {
+    Prompt                      prompt;
+    std::optional<Image>        square; // what the vision tower saw
+    std::optional<VisualTokens> visual;
+    Generation                  answer;
+    Times                       times;
+};
+
+void check(const Model & model, const Step & step, int limit) {
+    const int positions = count_positions(model, step);
+    if (positions > limit) {
+        throw StepError("context", "the prompt and max_tokens need " + std::to_string(positions) +
+                                       " positions, and the context holds " + std::to_string(limit));
+    }
+    if (!step.image.empty() && step.side != model.image_side) {
+        throw StepError("image", "the side is " + std::to_string(step.side) + " pixels, and the mmproj takes images of " +
+                                     std::to_string(model.image_side));
+    }
+}
+
+void decode_prompt(llama_context * context, const Model & model, const Result & result) {
+    const bool text_behind = !result.prompt.after.empty();
+    decode_tokens(context, result.prompt.before, /*want_logits*/ !result.visual);
+    if (result.visual) {
+        decode_image(context, model, *result.visual, /*want_logits*/ !text_behind);
+        decode_tokens(context, result.prompt.after, /*want_logits*/ true);
+    }
+    llama_synchronize(context);
+}
+
+Result answer(const Model & model, llama_context * context, const Job & job, const Step & step) {
+    std::optional<Image> picture;
+    if (!step.image.empty()) {
+        picture = read_picture(model.vision.get(), step.image);
+    }
+    llama_memory_clear(llama_get_memory(context), /*data*/ false);
+
+    Result          result;
+    const Stopwatch total;
+    if (picture) {
+        const Stopwatch vision;
+        result.square = make_square(*picture, step.side, step.mode);
+        result.visual = encode_image(model, *result.square);
+        result.times.vision = vision.seconds();
+    }
+    result.prompt = tokenize_prompt(model, step);
+
+    const Stopwatch prompt;
+    decode_prompt(context, model, result);
+    result.times.prompt = prompt.seconds();
+
+    const Stopwatch generation;
+    result.answer =
+        generate(context, model, {step.max_tokens, step.ignore_eog, job.stop}, /*keep_logits*/ !step.logits.empty());
+    result.times.generate = generation.seconds();
+    result.times.total = total.seconds();
+    return result;
+}
+
+void write_outputs(const Model & model, const Step & step, const Result & result) {
+    if (!step.embeddings.empty()) {
+        const size_t width = size_t(llama_model_n_embd_inp(model.llm.get()));
+        const size_t values = width * size_t(result.visual->count);
+        write_whole_file(step.embeddings, result.visual->embeddings, values * sizeof(float));
+    }
+    if (!step.logits.empty()) {
+        write_whole_file(step.logits, result.answer.logits.data(), result.answer.logits.size() * sizeof(float));
+    }
+    if (!step.pixels.empty()) {
+        write_whole_file(step.pixels, result.square->pixels.data(), result.square->pixels.size());
+    }
+}
+
+} // namespace
+
+int count_positions(const Model & model, const Step & step) {
+    const Prompt prompt = tokenize_prompt(model, step);
+    return prompt.text_tokens() + (prompt.has_image ? count_visual_tokens(model) : 0) + step.max_tokens;
+}
+
+std::string run_step(const Model & model, llama_context * context, const Job & job, const Step & step, int limit,
+                     double load_seconds) {
+    check(model, step, limit);
+    const Result result = answer(model, context, job, step);
+    write_outputs(model, step, result);
+
+    JsonObject tokens;
+    tokens.integer("text", result.prompt.text_tokens());
+    tokens.integer("visual", result.visual ? result.visual->count : 0);
+    tokens.integer("generated", int64_t(result.answer.tokens.size()));
+    JsonObject seconds;
+    seconds.number("load", load_seconds);
+    seconds.number("vision", result.times.vision);
+    seconds.number("prompt", result.times.prompt);
+    seconds.number("generate", result.times.generate);
+    seconds.number("total", result.times.total);
+    JsonObject line;
+    line.text("step", step.id).text("status", "ok").text("text", result.answer.text);
+    line.raw("token_ids", json_array(result.answer.tokens)).text("stop", result.answer.stop);
+    line.raw("tokens", tokens.str()).raw("seconds", seconds.str());
+    line.integer("peak_rss_bytes", peak_rss_bytes());
+    return line.str();
+}
+
+std::string error_line(const Step & step, const char * kind, const std::string & message) {
+    JsonObject line;
+    line.text("step", step.id).text("status", "error").text("kind", kind).text("message", message);
+    return line.str();
+}
+
+} // namespace imp

@@ -1,0 +1,15 @@
+"""What the tests of the native runner share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .jobs import Runner
+
+
+@pytest.fixture
+def runner(runner_binary: Path, demo_bundle: Path, tmp_path: Path) -> Runner:
+    """The built program on the demo bundle, in a folder of its own."""
+    return Runner(binary=runner_binary, bundle=demo_bundle, folder=tmp_path)

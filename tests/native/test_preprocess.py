@@ -1,0 +1,112 @@
+"""The runner preprocesses pictures itself, because libmtmd's own way matches no Imp checkpoint exactly.
+
+What comes out must be what the model was trained on: Pillow's pixels, to the last bit.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .jobs import Runner, Value
+
+EDGES = [(1, 1), (1, 2), (2, 1), (1, 500), (500, 1), (3, 1000), (1000, 3)]
+SIDES = [(196, 196), (384, 384), (196, 300), (300, 196), (384, 100), (100, 384), (197, 195), (195, 197)]
+PHOTOS = [(640, 480), (480, 640), (333, 500), (1921, 1080)]
+
+
+def sizes() -> list[tuple[int, int]]:
+    """Widths and heights: single pixels, lines, the model's own sides, photos, and random ones."""
+    chance = random.Random(196)
+    drawn = [(round(10 ** chance.uniform(0, 3)), round(10 ** chance.uniform(0, 3))) for _ in range(40)]
+    return EDGES + SIDES + PHOTOS + drawn
+
+
+def draw(width: int, height: int, seed: int) -> Image.Image:
+    """A picture that shows rounding and clipping: noise, a ramp, and hard black-and-white edges."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    x, y = np.arange(width), np.arange(height)[:, None]
+    noise[..., 1] = (x * 7 + y * 3) % 256
+    noise[..., 2] = np.where((x // 3 + y // 5) % 2, 255, 0)
+    return Image.fromarray(noise)
+
+
+def by_pillow(picture: Image.Image, side: int, mode: str) -> bytes:
+    """The pixels that the model's own preprocessing gives."""
+    if mode == "pad":
+        longest = max(picture.size)
+        square = Image.new("RGB", (longest, longest), (127, 127, 127))
+        square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
+        picture = square
+    return picture.resize((side, side), Image.Resampling.BICUBIC).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["squash", "pad"])
+def test_pixels_are_pillows(runner: Runner, mode: str) -> None:
+    """Otherwise the model sees on the phone another picture than it was trained and evaluated on."""
+    for side in runner.visual_tokens:
+        steps: list[dict[str, Value]] = []
+        expected: list[bytes] = []
+        for index, size in enumerate(sizes()):
+            name = f"{side}-{index}-{size[0]}x{size[1]}"
+            picture = draw(*size, seed=index)
+            picture.save(runner.folder / f"{name}.png")
+            expected.append(by_pillow(picture, side, mode))
+            keys: dict[str, Value] = {"side": side, "mode": mode, "pixels": runner.folder / f"{name}.rgb"}
+            steps.append(runner.step(name, runner.folder / f"{name}.png", **keys, max_tokens=0))
+        lines = runner.run(steps, runner.job(side))
+        assert [line["status"] for line in lines] == ["ok"] * len(steps)
+        for step, pixels in zip(steps, expected, strict=True):
+            assert Path(step["pixels"]).read_bytes() == pixels, step["id"]
+
+
+def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
+    """Otherwise the answer depends on the format in which a picture happens to be saved."""
+    colour = draw(50, 40, seed=1)
+    transparent = colour.copy()
+    transparent.putalpha(Image.linear_gradient("L").resize(colour.size))
+    files = {
+        "rgb.png": colour,
+        "rgba.png": transparent,
+        "grey.png": colour.convert("L"),
+        "palette.png": colour.quantize(64),
+        "rgb.bmp": colour,
+        "rgb.ppm": colour,
+        "palette.gif": colour.quantize(64),
+    }
+    for name, picture in files.items():
+        picture.save(runner.folder / name)
+    steps = [
+        runner.step(name, runner.folder / name, max_tokens=0, pixels=runner.folder / f"{name}.rgb") for name in files
+    ]
+    runner.run(steps)
+    for name in files:
+        with Image.open(runner.folder / name) as picture:
+            pixels = by_pillow(picture.convert("RGB"), runner.side, "squash")
+        assert (runner.folder / f"{name}.rgb").read_bytes() == pixels, name
+
+
+def test_the_model_sees_the_saved_pixels(runner: Runner) -> None:
+    """Otherwise libmtmd changes the picture once more, and the parity check compares something else."""
+    draw(311, 97, seed=2).save(runner.folder / "wide.png")
+    pixels, first, second = (runner.folder / name for name in ("pixels", "first", "second"))
+    runner.run([runner.step("1", runner.folder / "wide.png", mode="pad", pixels=pixels, embeddings=first)])
+    square = Image.frombytes("RGB", (runner.side, runner.side), pixels.read_bytes())
+    square.save(runner.folder / "square.png")
+    runner.run([runner.step("2", runner.folder / "square.png", embeddings=second)])
+    assert first.read_bytes() == second.read_bytes()
+    embeddings = np.frombuffer(first.read_bytes(), dtype="<f4").reshape(runner.visual_tokens[runner.side], -1)
+    assert np.isfinite(embeddings).all()
+    assert embeddings.std() > 0
+
+
+def test_a_side_that_the_mmproj_does_not_take_is_refused(runner: Runner) -> None:
+    """Otherwise libmtmd resizes the picture a second time, without a word, and the answers get worse."""
+    draw(20, 20, seed=3).save(runner.folder / "picture.png")
+    [line] = runner.run([runner.step("1", runner.folder / "picture.png", side=runner.side + 14)])
+    assert (line["status"], line["kind"]) == ("error", "image")
+    assert str(runner.side) in line["message"]
