@@ -67,6 +67,11 @@ def map_vision(
     folder: Path,
 ) -> tuple[tuple[Mapped, ...], set[str]]:
     """Tower and projector in file order, and the checkpoint's names that this used up."""
+    if separate is not None and detect_tower_prefix(tensors, naming.tower) is not None:
+        raise BadInput(
+            f"{folder} holds its own vision tower; leave out --vision-tower, or remove the tower "
+            "from the checkpoint."
+        )
     home = tensors if separate is None else separate
     prefix = detect_tower_prefix(home, naming.tower)
     if prefix is None:
@@ -82,9 +87,7 @@ def map_vision(
     ignored = tower_ignored(prefix, tower)
     if separate is not None:
         _check_left_over(separate, {m.source.name for m in blocks}, ignored + SEPARATE_IGNORED)
-        # The tower given separately wins over one that the checkpoint holds as well.
-        own = {name for name in tensors if name.startswith(f"{naming.tower}.")}
-        return blocks + projector, {m.source.name for m in projector} | own
+        return blocks + projector, {m.source.name for m in projector}
     used = {m.source.name for m in blocks + projector}
     return blocks + projector, used | {n for n in tensors if _matches(n, ignored)}
 

@@ -10,7 +10,8 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -97,7 +98,10 @@ UNUSED_SIGLIP = re.compile(r"text_model\.|logit_(scale|bias)$")
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """One checkpoint at one resolution. Everything is float32 on the CPU."""
+    """One checkpoint at one resolution. Everything is float32 on the CPU.
+
+    `dataclasses.replace(reference, side=...)` is the same at another one, and loads nothing again.
+    """
 
     side: int  # pixels
     mode: Mode
@@ -141,7 +145,7 @@ class Reference:
             while len(ids) < max_new:
                 logits.append(step.logits[0, -1])
                 ids.append(int(logits[-1].argmax()))
-                if eog is not None and ids[-1] in eog:
+                if len(ids) == max_new or ids[-1] in (eog or ()):
                     break
                 step = self.llm(
                     input_ids=torch.tensor([ids[-1:]]),
@@ -174,7 +178,7 @@ def load_reference(
     kind = _kind(config, model)
     expect(config, "mm_projector_type", "mlp2x_gelu", model)
     expect(config, "mm_vision_select_feature", "patch", model)
-    llm_state, projector_state, tower_state = _split(_read_weights(model), model)
+    llm_state, projector_state, tower_state = _split(_read_weights(model))
     stated = config.get("vision_tower_config")
     if tower_state and vision_tower is not None:
         raise BadInput(f"{model} holds its own vision tower; leave {vision_tower} out")
@@ -290,7 +294,7 @@ def _read_weights(folder: Path) -> State:
     raise BadInput(f"{folder}: no model*.safetensors and no pytorch_model*.bin")
 
 
-def _split(weights: State, model: Path) -> tuple[State, State, State]:
+def _split(weights: State) -> tuple[State, State, State]:
     """(language model, projector, vision tower), under the names of transformers' modules."""
     llm: State = {}
     projector: State = {}
@@ -332,25 +336,23 @@ def _vision_config(state: State, stated: dict[str, Any] | None, model: Path) -> 
     """
     from transformers import SiglipVisionConfig
 
-    if stated is not None:
-        keys = {key: stated[key] for key in TOWER_KEYS if key in stated}
-        return SiglipVisionConfig(**keys, attn_implementation="eager")
-    try:
-        hidden, channels, patch, _ = state["embeddings.patch_embedding.weight"].shape
-        grid = math.isqrt(state["embeddings.position_embedding.weight"].shape[0])
-        inner = state["encoder.layers.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError) as error:
-        raise BadInput(f"{model}: not a SigLIP vision tower: {error}") from error
-    return SiglipVisionConfig(
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=27,
-        num_attention_heads=16,
-        num_channels=channels,
-        image_size=384 if grid == 384 // patch else grid * patch,
-        patch_size=patch,
-        attn_implementation="eager",
-    )
+    with _refusing(f"{model}: vision tower"):
+        if stated is not None:
+            shape: dict[str, Any] = {key: stated[key] for key in TOWER_KEYS if key in stated}
+        else:
+            hidden, channels, patch, _ = state["embeddings.patch_embedding.weight"].shape
+            grid = math.isqrt(state["embeddings.position_embedding.weight"].shape[0])
+            shape = {
+                "hidden_size": hidden,
+                "intermediate_size": state["encoder.layers.0.mlp.fc1.weight"].shape[0],
+                "num_hidden_layers": 27,
+                "num_attention_heads": 16,
+                "num_channels": channels,
+                "image_size": 384 if grid == 384 // patch else grid * patch,
+                "patch_size": patch,
+            }
+        shape |= {"attn_implementation": "eager"}  # unset, transformers warns
+        return SiglipVisionConfig(**shape)
 
 
 def _tower(vision: Any, select: int, state: State, model: Path) -> nn.ModuleDict:
@@ -376,13 +378,14 @@ def _tower(vision: Any, select: int, state: State, model: Path) -> nn.ModuleDict
         raise BadInput(f"{model}: the vision tower has {stored} layers, its config says {whole}")
     wanted = {k: v for k, v in state.items() if layer(k) < used and not UNUSED_TOWER.match(k)}
     vision.num_hidden_layers = used
-    with torch.device("meta"):
-        tower = nn.ModuleDict(
-            {"embeddings": SiglipVisionEmbeddings(vision), "encoder": SiglipEncoder(vision)}
-        )
-    positions = (vision.image_size // vision.patch_size) ** 2
-    tower["embeddings"].position_ids = torch.arange(positions)[None]
-    return _load(tower, wanted, f"{model}: vision tower")
+    with _refusing(f"{model}: vision tower"):
+        with torch.device("meta"):
+            tower = nn.ModuleDict(
+                {"embeddings": SiglipVisionEmbeddings(vision), "encoder": SiglipEncoder(vision)}
+            )
+        positions = (vision.image_size // vision.patch_size) ** 2
+        tower["embeddings"].position_ids = torch.arange(positions)[None]
+        return _load(tower, wanted)
 
 
 def _projector(vision_hidden: int, hidden: int, state: State, model: Path) -> nn.Sequential:
@@ -392,7 +395,8 @@ def _projector(vision_hidden: int, hidden: int, state: State, model: Path) -> nn
     with torch.device("meta"):
         layers = nn.Linear(vision_hidden, hidden), nn.GELU(), nn.Linear(hidden, hidden)
         projector = nn.Sequential(*layers)
-    return _load(projector, state, f"{model}: projector")
+    with _refusing(f"{model}: projector"):
+        return _load(projector, state)
 
 
 def _llm_config(config: dict[str, Any], model: Path) -> dict[str, Any]:
@@ -429,7 +433,8 @@ def _language_model(kind: Kind, keys: dict[str, Any], state: State, model: Path)
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM),
     }[kind]
-    config = config_type(**keys, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+    with _refusing(f"{model}/config.json"):
+        config = config_type(**keys, pad_token_id=None, bos_token_id=None, eos_token_id=None)
     head = config.hidden_size // config.num_attention_heads
     widths = [w * head for w in (config.num_attention_heads, *[config.num_key_value_heads] * 2)]
     split: State = {}
@@ -441,22 +446,30 @@ def _language_model(kind: Kind, keys: dict[str, Any], state: State, model: Path)
         else:  # rows are Q, then K, then V
             for letter, part in zip("qkv", torch.split(tensor, widths), strict=True):
                 split[name.replace("Wqkv", f"{letter}_proj")] = part
-    if config.tie_word_embeddings:
+    if config.tie_word_embeddings and "model.embed_tokens.weight" in split:
         split.setdefault("lm_head.weight", split["model.embed_tokens.weight"])
-    with torch.device("meta"):
-        llm: Any = model_type(config)
-    llm.model.rotary_emb = type(llm.model.rotary_emb)(config)  # its frequencies are not stored
-    return _load(llm, split, f"{model}: language model")
+    with _refusing(f"{model}: language model"):
+        with torch.device("meta"):
+            llm: Any = model_type(config)
+        llm.model.rotary_emb = type(llm.model.rotary_emb)(config)  # its frequencies are not stored
+        return _load(llm, split)
 
 
-def _load(module: M, state: State, what: str) -> M:
+def _load(module: M, state: State) -> M:
     import torch
 
-    try:
-        module.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, assign=True)
-    except RuntimeError as error:  # lists missing, unexpected and wrongly shaped tensors
-        raise BadInput(f"{what}: {error}") from error
+    # Raises an error that lists missing, unexpected and wrongly shaped tensors.
+    module.load_state_dict({k: v.to(torch.float32) for k, v in state.items()}, assign=True)
     return module.eval().requires_grad_(False)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turns whatever the libraries say of sizes that do not fit together into `BadInput`."""
+    try:
+        yield
+    except Exception as error:
+        raise BadInput(f"{what}: {error}") from error
 
 
 def _numpy(tensor: Tensor) -> Floats:

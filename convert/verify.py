@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,10 +115,9 @@ def verify(
         raise BadInput(f"{folder} has no such variant; `imp-deploy inspect {folder}` lists them.")
     texts = _prompt_ids(bundle, reference.folder, question)
     rows = []
+    loaded = load_reference(reference.folder, vision_tower=reference.tower)
     for resolution in sorted({f.resolution or 0 for f in visions}):
-        model = load_reference(
-            reference.folder, vision_tower=reference.tower, resolution=resolution
-        )
+        model = dataclasses.replace(loaded, side=resolution)
         wanted = [_expected(model, picture, texts, max_tokens) for _, picture in pictures]
         for vision in (f for f in visions if f.resolution == resolution):
             for llm in llms:

@@ -94,7 +94,9 @@ def job_text(job: Job) -> str:
 
 def _line(key: str, value: object) -> str:
     """`key value`, with `%` and control characters percent-encoded."""
-    text = "".join(f"%{ord(c):02X}" if c == "%" or ord(c) < 32 else c for c in str(value))
+    text = "".join(
+        f"%{ord(c):02X}" if c == "%" or ord(c) < 32 or ord(c) == 127 else c for c in str(value)
+    )
     return f"{key} {text}"
 
 

@@ -33,6 +33,7 @@ ARCHITECTURE = {
     "phi3": "ImpPhi3ForCausalLM",
 }
 TORCH_DTYPE = {"f16": "float16", "bf16": "bfloat16", "f32": "float32"}
+REAL_ROWS = {"phi2": 51200, "qwen2": 151936, "phi3": 32064}
 CONTEXT = 2048
 
 
@@ -94,7 +95,7 @@ def make_checkpoint(
             vocabulary = write_tokenizer(Path(scratch), family)
     else:
         vocabulary = write_tokenizer(out, family, tokenizer, vocabularies)
-    rows = (vocabulary.tokens // 64 + 2) * 64
+    rows = REAL_ROWS[family] if tokenizer == "real" else (vocabulary.tokens // 64 + 2) * 64
 
     rng = Random(seed)
     vision = dict(_vision(sizes, image_size, rng.fork("vision")))

@@ -33,7 +33,7 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
         layers=need_int(config, ("n_layer", "num_hidden_layers"), where),
         heads=heads,
         heads_kv=get(config, ("n_head_kv", "num_key_value_heads"), heads),
-        rows=need_int(config, ("vocab_size",), where),
+        rows=_rows(config, where),
     )
     refuse_unless(
         config,
@@ -61,6 +61,12 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
         "rope.dimension_count": rotary,
         "rope.freq_base": need_number(theta, "rope_theta", where),
     }
+
+
+def _rows(config: Config, where: str) -> int:
+    """The old Phi code, which the hub's configs are of, rounds its table up to whole 64 rows."""
+    size = need_int(config, ("vocab_size",), where)
+    return -(-size // 64) * 64 if "n_embd" in config else size
 
 
 _HUB = Naming(

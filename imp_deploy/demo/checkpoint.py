@@ -18,7 +18,7 @@ SYSTEM = (
 )
 TOKENS = 464
 ROWS = 512  # like Phi-2's table, a few rows more than there are tokens
-HIDDEN, LAYERS, HEADS, INNER, ROTARY = 256, 4, 4, 768, 32
+HIDDEN, LAYERS, HEADS, INNER, ROTARY = 256, 4, 8, 768, 16
 TOWER_LAYERS = 4  # those that are used; the config claims one more, as the real one does
 
 

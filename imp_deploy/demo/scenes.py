@@ -157,14 +157,15 @@ def _direction(first: Item, second: Item) -> str:
 
 
 def place_questions(scene: Scene) -> list[Question]:
-    """Where each shape lies in the picture, in two words: row and column."""
+    """Where each shape lies in the picture, and what lies there. The test asks none of them; they
+    teach the model to find a shape, and a place, on which the relative questions build."""
     rows, columns = ("top", "middle", "bottom"), ("left", "centre", "right")
-    return [
-        Question(
-            "position", f"Where is the {item.name}?", f"{rows[item.row]} {columns[item.column]}"
-        )
-        for item in scene.items
-    ]
+    found = []
+    for item in scene.items:
+        place = f"{rows[item.row]} {columns[item.column]}"
+        found.append(Question("position", f"Where is the {item.name}?", place))
+        found.append(Question("position", f"What is in the {place}?", item.name))
+    return found
 
 
 def scene_at(split: Split, index: int) -> Scene:

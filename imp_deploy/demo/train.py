@@ -1,7 +1,7 @@
 """Trains the demo checkpoint on the CPU: `python -m imp_deploy.demo.train OUT` (about an hour).
 
 A real, tiny Imp: SigLIP tower, two-layer GELU projector and Phi-2 language model, in the naming of
-the hub checkpoints. Two things make it learn on two cores:
+the hub checkpoints. Three things make it learn on two cores:
 
 * the tower is trained first, with a throw-away linear head that names the shape under each patch,
   and that loss is kept on while everything is trained together;
@@ -9,16 +9,21 @@ the hub checkpoints. Two things make it learn on two cores:
   each of them see only the picture and itself, so every question is the single turn it will be in
   use, and the visual tokens are paid for once.
 
-Most steps are at 196 pixels, some at 384; the position table is the 27 x 27 one of 384 pixels and
-is interpolated for 196 exactly as the exporter does it.
+* the language model learns to look things up at 112 pixels, where there are 64 visual tokens, with
+  the tower held still; only then everything is trained together at 196 and 384.
+
+The position table is the 27 x 27 one of 384 pixels and is interpolated for smaller pictures exactly
+as the exporter does it.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,23 +45,32 @@ from imp_deploy.demo.checkpoint import (
     write_checkpoint,
 )
 
+PLACES = scenes.GRID**2
 PATCH_CLASSES = 1 + len(scenes.COLOURS) * len(scenes.SHAPES)
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Step counts and sizes; one step is about a second on two cores."""
+class Stage:
+    """`parts`: what is trained. `sides`: pixels and pictures per step, in turn."""
 
-    seed: int = 1
-    tower_steps: int = 1200
-    joint_steps: int = 3000
-    turns: int = 12
-    batch: int = 16
-    batch_384: int = 4
-    every_384: int = 4
-    learning_rate: float = 1e-3
-    warm_up: int = 100
+    name: str
+    parts: tuple[str, ...]
+    steps: int
+    sides: tuple[tuple[int, int], ...]
+    rate: float
+
+
+TOWER = ("embeddings", "encoder", "patch_head", "place_head")
+LANGUAGE = ("projector", "llm")
+STAGES = (
+    Stage("tower", TOWER, 1000, ((112, 32), (196, 16), (112, 32), (384, 4)), 1e-3),
+    Stage("language", LANGUAGE, 2000, ((112, 24),), 1e-3),
+    Stage("joint", TOWER + LANGUAGE, 900, ((196, 16), (196, 16), (384, 4)), 5e-4),
+)
+SEED = 1
+TURNS = 12
+WARM_UP = 50
 
 
 class Imp(nn.Module):
@@ -76,6 +90,7 @@ class Imp(nn.Module):
         )
         self.llm = PhiForCausalLM(text)
         self.patch_head = nn.Linear(vision.hidden_size, PATCH_CLASSES)
+        self.place_head = nn.Linear(vision.hidden_size, PLACES)
         # A table near zero tells the patches apart too late; one of the patches' own size at once.
         nn.init.normal_(self.embeddings.position_embedding.weight, std=0.2)
 
@@ -89,6 +104,7 @@ class Imp(nn.Module):
 class Batch:
     pixels: torch.Tensor  # [batch, 3, side, side]
     patches: torch.Tensor  # [batch, patches]: class of the shape under each patch, 0 for none
+    places: torch.Tensor  # [batch, patches]: cell of the grid that each patch lies in
     tokens: torch.Tensor  # [batch, length] behind the visual tokens
     positions: torch.Tensor  # [batch, length]
     turn: torch.Tensor  # [batch, length]: which question a token belongs to, -1 for padding
@@ -116,6 +132,13 @@ def patch_classes(scene: scenes.Scene, side: int) -> np.ndarray:
     return classes.reshape(-1)
 
 
+def patch_places(side: int) -> np.ndarray:
+    """The cell of the scene's grid that holds each patch's centre; [patches]."""
+    grid = side // 14
+    cell = ((np.arange(grid) * 14 + 7) * scenes.GRID / side).astype(np.int64)
+    return (cell[:, None] * scenes.GRID + cell[None, :]).reshape(-1)
+
+
 def pick_questions(
     scene: scenes.Scene, count: int, rng: np.random.Generator
 ) -> list[scenes.Question]:
@@ -135,22 +158,19 @@ def pick_questions(
     return [groups[g][1][int(rng.integers(len(groups[g][1])))] for g in chosen.tolist()]
 
 
-def batches(recipe: Recipe, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
+def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
     """An endless stream; scene numbers count up from `first`, so nothing is drawn twice."""
     prefix = tokenizer.encode(f"{SYSTEM} USER: ").ids
     end = tokenizer.token_to_id("<|endoftext|>")
-    index, step = first, 0
-    while True:
-        large = step % recipe.every_384 == recipe.every_384 - 1
-        side, size = (384, recipe.batch_384) if large else (196, recipe.batch)
+    index = first
+    for side, size in itertools.cycle(stage.sides):
         rows = []
         for _ in range(size):
             scene = scenes.scene_at("train", index)
-            rng = np.random.default_rng([recipe.seed, 7, index])
-            rows.append((scene, pick_questions(scene, recipe.turns, rng)))
+            rng = np.random.default_rng([SEED, 7, index])
+            rows.append((scene, pick_questions(scene, TURNS, rng)))
             index += 1
         yield _collate(rows, side, prefix, end, tokenizer)
-        step += 1
 
 
 def _collate(
@@ -183,6 +203,7 @@ def _collate(
     return Batch(
         pixels=torch.from_numpy(np.stack([pixels_of(scenes.draw(s), side) for s, _ in rows])),
         patches=torch.from_numpy(np.stack([patch_classes(s, side) for s, _ in rows])),
+        places=torch.from_numpy(np.stack([patch_places(side)] * len(rows))),
         **padded,
     )
 
@@ -198,14 +219,22 @@ def attention_mask(batch: Batch, prefix: int) -> torch.Tensor:
     return (causal & same)[:, None]
 
 
-def losses(model: Imp, batch: Batch, prefix: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """(answer loss, patch loss, share of answer tokens that are right); `prefix` None: patches."""
-    features = model.features(batch.pixels)
-    patch_loss = nn.functional.cross_entropy(
-        model.patch_head(features).flatten(0, 1).float(), batch.patches.flatten()
-    )
-    if prefix is None:
-        return torch.zeros(()), patch_loss, torch.zeros(())
+@dataclass(frozen=True)
+class Losses:
+    answer: torch.Tensor
+    patch: torch.Tensor
+    place: torch.Tensor
+    right: torch.Tensor  # share of answer tokens that are right
+
+
+def losses(model: Imp, stage: Stage, batch: Batch, prefix: torch.Tensor) -> Losses:
+    zero = torch.zeros(())
+    with torch.set_grad_enabled("encoder" in stage.parts):
+        features = model.features(batch.pixels)
+        patch = cross_entropy(model.patch_head(features), batch.patches)
+        place = cross_entropy(model.place_head(features), batch.places)
+    if "llm" not in stage.parts:
+        return Losses(zero, patch, place, zero)
     rows = batch.pixels.shape[0]
     embed = model.llm.get_input_embeddings()
     visual = model.projector(features)
@@ -223,81 +252,70 @@ def losses(model: Imp, batch: Batch, prefix: torch.Tensor | None) -> tuple[torch
     logits = model.llm.lm_head(hidden[wanted]).float()
     labels = batch.labels[wanted]
     right = (logits.argmax(-1) == labels).float().mean()
-    return nn.functional.cross_entropy(logits, labels), patch_loss, right
+    return Losses(nn.functional.cross_entropy(logits, labels), patch, place, right)
 
 
-def train(recipe: Recipe, out: Path) -> None:
-    torch.manual_seed(recipe.seed)
+def cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(logits.flatten(0, -2).float(), classes.flatten())
+
+
+def train(stages: Sequence[Stage], out: Path) -> None:
+    torch.manual_seed(SEED)
     tokenizer = train_tokenizer()
     prefix = torch.tensor([tokenizer.encode(f"{SYSTEM} USER: ").ids])
     model = Imp()
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
-
-    def save() -> None:
+    for number, stage in enumerate(stages):
+        run_stage(model, stage, batches(stage, tokenizer, number << 32), prefix)
         write_checkpoint(out, tokenizer, state_of(model))
 
-    run_stage(model, recipe, tokenizer, None, recipe.tower_steps, first=0)
-    run_stage(model, recipe, tokenizer, prefix, recipe.joint_steps, first=1 << 32, save=save)
-    save()
 
-
-def run_stage(
-    model: Imp,
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-    prefix: torch.Tensor | None,
-    steps: int,
-    first: int,
-    save: Callable[[], None] | None = None,
-) -> None:
-    """Trains for `steps`; with a `prefix` the whole model, without it the tower on its patches."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.Tensor) -> None:
+    trained = [p for part in stage.parts for p in getattr(model, part).parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.01)
 
     def rate(step: int) -> float:
-        warm = min(1.0, (step + 1) / recipe.warm_up)
-        return warm * (0.03 + 0.97 * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
+        warm = min(1.0, (step + 1) / WARM_UP)
+        return warm * (0.05 + 0.95 * (1 + math.cos(math.pi * min(1.0, step / stage.steps))) / 2)
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     began = time.monotonic()
-    stream = batches(recipe, tokenizer, first)
-    for step in range(steps):
+    for step in range(stage.steps):
         batch = next(stream)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer, patch, right = losses(model, batch, prefix)
-            loss = answer + (0.3 if prefix is not None else 1.0) * patch
+            found = losses(model, stage, batch, prefix)
+            loss = found.answer
+            if "encoder" in stage.parts:
+                loss = loss + 0.3 * (found.patch + 0.3 * found.place)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         scheduler.step()
-        if save is not None and step % 250 == 249:
-            save()
-        if step % 25 == 0 or step == steps - 1:
+        if step % 25 == 0 or step == stage.steps - 1:
             print(
-                f"{'joint' if prefix is not None else 'tower'} {step:5d}/{steps}"
-                f"  {batch.pixels.shape[-1]} px  answer {answer.item():.4f}"
-                f"  right {right.item():.3f}  patch {patch.item():.4f}"
+                f"{stage.name} {step:5d}/{stage.steps}  {batch.pixels.shape[-1]} px"
+                f"  answer {found.answer.item():.4f}  right {found.right.item():.3f}"
+                f"  patch {found.patch.item():.4f}  place {found.place.item():.4f}"
                 f"  {time.monotonic() - began:.0f} s",
                 flush=True,
             )
 
 
 def state_of(model: Imp) -> dict[str, torch.Tensor]:
-    """Everything but the patch head, under the names of `Imp`."""
+    """Everything but the throw-away heads, under the names of `Imp`."""
     state: dict[str, Any] = model.state_dict()
-    return {k: v.detach() for k, v in state.items() if not k.startswith("patch_head.")}
+    heads = ("patch_head.", "place_head.")
+    return {k: v.detach() for k, v in state.items() if not k.startswith(heads)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="folder that the checkpoint is written to")
-    parser.add_argument("--tower-steps", type=int, default=Recipe.tower_steps)
-    parser.add_argument("--joint-steps", type=int, default=Recipe.joint_steps)
+    parser.add_argument("--steps", type=float, default=1.0, help="share of the steps, for a try")
     options = parser.parse_args()
-    recipe = Recipe(tower_steps=options.tower_steps, joint_steps=options.joint_steps)
-    train(recipe, options.out)
+    stages = [dataclasses.replace(s, steps=int(s.steps * options.steps)) for s in STAGES]
+    train(stages, options.out)
 
 
 if __name__ == "__main__":

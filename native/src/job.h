@@ -1,3 +1,28 @@
+// The job file: what one run of the program shall do.
+//
+// Text in UTF-8, one `key value` per line; the value begins behind the first space. `%` and control
+// characters in a value are percent-encoded (`%25`, `%0A`). The first line is `imp-job 1`. Then come
+// the keys of the job, then the steps, each of which begins with the line `step`.
+//
+//     imp-job 1
+//     model Imp-3B-Q4_0.gguf
+//     mmproj mmproj-Imp-3B-196-F16.gguf      needed when a step has an image
+//     threads 6                              0 or left out: all hardware threads
+//     context 0                              tokens; 0 or left out: enough for the largest step
+//     batch 0                                tokens; 0 or left out: llama.cpp's default
+//     ubatch 0                               tokens; likewise
+//     stop </s>                              any number of times
+//     step
+//     id 1                                   unique; names the step in the results
+//     prompt USER: <image>%0AWhat is it? ASSISTANT:
+//     max_tokens 64
+//     ignore_eog 0                           1: neither EOG nor stop strings end the answer
+//     logits 1.logits                        optional files to write; see struct Step
+//     image cat.jpg                          the keys from here on belong to a step with an image
+//     side 196
+//     mode squash                            or pad
+//     embeddings 1.embeddings
+//     pixels 1.rgb
 #pragma once
 
 #include <string>
@@ -17,9 +42,9 @@ struct Step {
     SquareMode  mode = SquareMode::squash;
     int         max_tokens = 0;
     bool        ignore_eog = false; // generate exactly max_tokens: neither EOG tokens nor stop strings end it
-    std::string embeddings;         // float32 [visual tokens, n_embd]
-    std::string logits;             // float32 [chosen tokens, n_vocab]
-    std::string pixels;             // uint8 [side, side, 3]
+    std::string embeddings;         // path; raw float32 [visual tokens, n_embd]
+    std::string logits;             // path; raw float32 [chosen tokens, an EOG included, n_vocab]
+    std::string pixels;             // path; raw uint8 [side, side, 3]
 };
 
 /// What one run of the program does. Zeros leave the choice to the program.
@@ -34,7 +59,7 @@ struct Job {
     std::vector<Step>        steps;
 };
 
-/// Reads a job file (README.md beside the sources has the format).
+/// Reads a job file.
 /// Throws RunError, naming the file and the line, for anything unknown, missing, repeated or malformed.
 Job read_job(const std::string & path);
 

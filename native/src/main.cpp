@@ -1,4 +1,6 @@
-// imp-runner: answers the steps of a job with one loading of the model. See README.md.
+// imp-runner JOB OUT: answers the steps of a job with one loading of the model. job.h describes JOB,
+// step.h the lines of OUT, results.h how OUT is kept. Exit status: 0 when every step has its line,
+// 1 an internal error, 2 wrong usage, 3 a job, a model or an output that cannot be used.
 #include "clock.h"
 #include "errors.h"
 #include "job.h"

@@ -22,7 +22,7 @@ VisualTokens make_chunk(const Model & model, int side, const uint8_t * pixels) {
     const mtmd_input_chunk * chunk = mtmd_input_chunks_get(visual.chunks.get(), 0);
     if (mtmd_input_chunks_size(visual.chunks.get()) != 1 ||
         mtmd_input_chunk_get_type(chunk) != MTMD_INPUT_CHUNK_TYPE_IMAGE) {
-        throw StepError("image", "the mmproj cut the image into slices");
+        throw StepError("image", "the mmproj cut the image into slices, or put text around it");
     }
     visual.count = int(mtmd_input_chunk_get_n_tokens(chunk));
     return visual;

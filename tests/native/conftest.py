@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .jobs import Runner
+from tests.native.jobs import Runner
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ Line: TypeAlias = dict[str, Any]
 
 def encode(value: Value) -> str:
     """A value as it stands in a job: `%` and control characters percent-encoded."""
-    return "".join(f"%{ord(c):02X}" if c == "%" or ord(c) < 32 or ord(c) == 127 else c for c in str(value))
+    return "".join(
+        f"%{ord(c):02X}" if c == "%" or ord(c) < 32 or ord(c) == 127 else c for c in str(value)
+    )
 
 
 def render(job: Sequence[tuple[str, Value]], steps: Sequence[Mapping[str, Value]]) -> str:
@@ -74,7 +76,13 @@ class Runner:
 
     def step(self, id: str, image: Path, **keys: Value) -> dict[str, Value]:
         """A step that looks at `image` and generates 8 tokens, unless `keys` say otherwise."""
-        step: dict[str, Value] = {"id": id, "image": image, "prompt": PROMPT, "side": self.side, "mode": "squash"}
+        step: dict[str, Value] = {
+            "id": id,
+            "image": image,
+            "prompt": PROMPT,
+            "side": self.side,
+            "mode": "squash",
+        }
         return {**step, "max_tokens": 8, **keys}
 
     def start(self, text: str, out: Path) -> subprocess.Popen[str]:

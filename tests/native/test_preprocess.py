@@ -1,4 +1,4 @@
-"""The runner preprocesses pictures itself, because libmtmd's own way matches no Imp checkpoint exactly.
+"""The runner preprocesses pictures itself: libmtmd's own way does not suit every Imp checkpoint.
 
 What comes out must be what the model was trained on: Pillow's pixels, to the last bit.
 """
@@ -12,17 +12,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .jobs import Runner, Value
+from tests.native.jobs import Runner, Value
 
 EDGES = [(1, 1), (1, 2), (2, 1), (1, 500), (500, 1), (3, 1000), (1000, 3)]
-SIDES = [(196, 196), (384, 384), (196, 300), (300, 196), (384, 100), (100, 384), (197, 195), (195, 197)]
+SIDES = [
+    (196, 196),
+    (384, 384),
+    (196, 300),
+    (300, 196),
+    (384, 100),
+    (100, 384),
+    (197, 195),
+    (195, 197),
+]
 PHOTOS = [(640, 480), (480, 640), (333, 500), (1921, 1080)]
 
 
 def sizes() -> list[tuple[int, int]]:
     """Widths and heights: single pixels, lines, the model's own sides, photos, and random ones."""
     chance = random.Random(196)
-    drawn = [(round(10 ** chance.uniform(0, 3)), round(10 ** chance.uniform(0, 3))) for _ in range(40)]
+    drawn = [
+        (round(10 ** chance.uniform(0, 3)), round(10 ** chance.uniform(0, 3))) for _ in range(24)
+    ]
     return EDGES + SIDES + PHOTOS + drawn
 
 
@@ -36,32 +47,38 @@ def draw(width: int, height: int, seed: int) -> Image.Image:
 
 
 def by_pillow(picture: Image.Image, side: int, mode: str) -> bytes:
-    """The pixels that the model's own preprocessing gives."""
+    """The pixels that the model's own preprocessing gave, with the Pillow of its time.
+
+    Pillow 13 begins with the columns for many tall pictures, and rounds differently then. A call
+    for each axis gives the order of rows and columns that `Image.resize` had up to Pillow 11.
+    """
     if mode == "pad":
         longest = max(picture.size)
         square = Image.new("RGB", (longest, longest), (127, 127, 127))
         square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
         picture = square
-    return picture.resize((side, side), Image.Resampling.BICUBIC).tobytes()
+    narrowed = picture.resize((side, picture.height), Image.Resampling.BICUBIC)
+    return narrowed.resize((side, side), Image.Resampling.BICUBIC).tobytes()
 
 
 @pytest.mark.parametrize("mode", ["squash", "pad"])
 def test_pixels_are_pillows(runner: Runner, mode: str) -> None:
-    """Otherwise the model sees on the phone another picture than it was trained and evaluated on."""
+    """Otherwise the model sees another picture than the one it was trained and evaluated on."""
     for side in runner.visual_tokens:
         steps: list[dict[str, Value]] = []
-        expected: list[bytes] = []
-        for index, size in enumerate(sizes()):
-            name = f"{side}-{index}-{size[0]}x{size[1]}"
-            picture = draw(*size, seed=index)
-            picture.save(runner.folder / f"{name}.png")
-            expected.append(by_pillow(picture, side, mode))
-            keys: dict[str, Value] = {"side": side, "mode": mode, "pixels": runner.folder / f"{name}.rgb"}
-            steps.append(runner.step(name, runner.folder / f"{name}.png", **keys, max_tokens=0))
+        expected: dict[Path, bytes] = {}
+        for index, (width, height) in enumerate(sizes()):
+            name = f"{side}-{index}-{width}x{height}"
+            path, pixels = runner.folder / f"{name}.png", runner.folder / f"{name}.rgb"
+            picture = draw(width, height, seed=index)
+            picture.save(path)
+            expected[pixels] = by_pillow(picture, side, mode)
+            step = runner.step(name, path, mode=mode, max_tokens=0, pixels=pixels)
+            steps.append({**step, "side": side})
         lines = runner.run(steps, runner.job(side))
         assert [line["status"] for line in lines] == ["ok"] * len(steps)
-        for step, pixels in zip(steps, expected, strict=True):
-            assert Path(step["pixels"]).read_bytes() == pixels, step["id"]
+        different = [path.stem for path in expected if path.read_bytes() != expected[path]]
+        assert different == []
 
 
 def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
@@ -81,7 +98,8 @@ def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
     for name, picture in files.items():
         picture.save(runner.folder / name)
     steps = [
-        runner.step(name, runner.folder / name, max_tokens=0, pixels=runner.folder / f"{name}.rgb") for name in files
+        runner.step(name, runner.folder / name, max_tokens=0, pixels=runner.folder / f"{name}.rgb")
+        for name in files
     ]
     runner.run(steps)
     for name in files:
@@ -91,21 +109,25 @@ def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
 
 
 def test_the_model_sees_the_saved_pixels(runner: Runner) -> None:
-    """Otherwise libmtmd changes the picture once more, and the parity check compares something else."""
+    """Otherwise libmtmd changes the picture once more, and a parity check compares another one."""
     draw(311, 97, seed=2).save(runner.folder / "wide.png")
     pixels, first, second = (runner.folder / name for name in ("pixels", "first", "second"))
-    runner.run([runner.step("1", runner.folder / "wide.png", mode="pad", pixels=pixels, embeddings=first)])
+    runner.run(
+        [runner.step("1", runner.folder / "wide.png", mode="pad", pixels=pixels, embeddings=first)]
+    )
     square = Image.frombytes("RGB", (runner.side, runner.side), pixels.read_bytes())
     square.save(runner.folder / "square.png")
     runner.run([runner.step("2", runner.folder / "square.png", embeddings=second)])
     assert first.read_bytes() == second.read_bytes()
-    embeddings = np.frombuffer(first.read_bytes(), dtype="<f4").reshape(runner.visual_tokens[runner.side], -1)
+    embeddings = np.frombuffer(first.read_bytes(), dtype="<f4").reshape(
+        runner.visual_tokens[runner.side], -1
+    )
     assert np.isfinite(embeddings).all()
     assert embeddings.std() > 0
 
 
 def test_a_side_that_the_mmproj_does_not_take_is_refused(runner: Runner) -> None:
-    """Otherwise libmtmd resizes the picture a second time, without a word, and the answers get worse."""
+    """Otherwise libmtmd silently resizes the picture a second time, and the answers get worse."""
     draw(20, 20, seed=3).save(runner.folder / "picture.png")
     [line] = runner.run([runner.step("1", runner.folder / "picture.png", side=runner.side + 14)])
     assert (line["status"], line["kind"]) == ("error", "image")

@@ -1,0 +1,74 @@
+# `make demo` and `make test` are all that a new user needs; each installs what it needs into .venv.
+
+PYTHON ?= python3
+# On Linux, plain `torch` is gigabytes of CUDA; any version from 2.7 on does.
+TORCH ?= torch==2.13.0
+DEMO ?= demo-out
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint types unit package clean
+
+demo: $(VENV)/base
+	@echo "==> Exporting the demo checkpoint"
+	$(BIN)/imp-deploy demo $(DEMO)/checkpoint
+	$(BIN)/imp-deploy export $(DEMO)/checkpoint $(DEMO)/bundle --name Imp-Demo
+	@echo "==> Asking it about a picture (the first time, this builds the runner: seconds)"
+	$(BIN)/imp-deploy run $(DEMO)/bundle --image $(DEMO)/checkpoint/images/scene-1.png \
+		--prompt "What colour is the circle?"
+
+test: lint types unit package
+	@echo "==> All checks passed"
+
+lint: $(VENV)/test
+	@echo "==> Linting"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot follow an editable install's folder mapping, so it reads an installed copy.
+types: $(VENV)/test
+	@echo "==> Checking types"
+	rm -rf build/types
+	$(PIP) install --quiet --no-deps --no-build-isolation --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy --strict -p imp_deploy
+
+unit: $(VENV)/test
+	@echo "==> Testing"
+	$(BIN)/python -m pytest
+
+package: $(VENV)/test
+	@echo "==> Building the wheel and trying it in an empty environment"
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check build/wheel/*.whl
+	build/wheel/venv/bin/imp-deploy demo build/wheel/checkpoint
+	build/wheel/venv/bin/imp-deploy export build/wheel/checkpoint build/wheel/bundle --bits 4
+	build/wheel/venv/bin/imp-deploy run build/wheel/bundle --prompt "What colour is the circle?" \
+		--image build/wheel/checkpoint/images/scene-1.png
+
+$(VENV)/base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3."; exit 1; }
+	@command -v c++ >/dev/null || \
+		{ echo "A C++ compiler is needed; on Debian and Ubuntu: apt-get install g++"; exit 1; }
+	@echo "==> Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "==> Installing llama.cpp (llama-cpp-python). The first time, pip compiles it: about"
+	@echo "    7 minutes on 2 cores, and pip keeps the result. It reports every minute:"
+	$(PIP) install --progress-bar off "$$(sed -n 's/.*"\(llama-cpp-python==[^"]*\)".*/\1/p' pyproject.toml)"
+	@echo "==> Installing imp-deploy"
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/base
+	@echo "==> Installing PyTorch and the test tools"
+	$(PIP) install --quiet "$(TORCH)"
+	$(PIP) install --quiet --editable ".[torch,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
