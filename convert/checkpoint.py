@@ -6,16 +6,16 @@ from there. That keeps memory flat whatever the checkpoint's size.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imp_deploy.convert import safetensors_file, torch_file
+from imp_deploy.convert.families.base import short
 from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
@@ -41,6 +41,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             f"{folder} is not a folder; give a checkpoint folder with config.json and weights, or "
             "a hub id like MILVLG/imp-v1-3b."
         )
+    _refuse_adapter(folder)
     config = read_json_object(folder / "config.json")
     weight_files, listed = find_weights(folder)
     tensors: dict[str, Tensor] = {}
@@ -52,9 +53,20 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                     f"tensor {tensor.name}; remove the stale shard."
                 )
             tensors[tensor.name] = tensor
+    if not tensors:
+        raise BadInput(f"{folder} holds weight files without any tensor; download them again.")
     if listed is not None:
         _check_index(folder, listed, tensors)
     return Checkpoint(folder, config, tensors, weight_files)
+
+
+def _refuse_adapter(folder: Path) -> None:
+    whole = any((folder / name).is_file() for name in (*_SINGLE, *_INDEXES))
+    if (folder / "adapter_config.json").is_file() and not whole:
+        raise BadInput(
+            f"{folder} is a LoRA adapter (it holds adapter_config.json) and no whole model; merge "
+            "it into its base model with PEFT's merge_and_unload, save that, and export it."
+        )
 
 
 def find_weights(folder: Path) -> tuple[tuple[Path, ...], Mapping[str, str] | None]:
@@ -70,7 +82,7 @@ def find_weights(folder: Path) -> tuple[tuple[Path, ...], Mapping[str, str] | No
         return (shards[0],), None
     if shards:
         raise BadInput(
-            f"{folder} holds {len(shards)} weight shards and no index file "
+            f"{folder} holds weight shards ({shards[0].name}, {len(shards)} in all) and no index "
             f"({' or '.join(_INDEXES)}); download the index too."
         )
     raise BadInput(
@@ -84,20 +96,38 @@ def _read_index(folder: Path, path: Path) -> dict[str, str]:
     if not isinstance(listed, dict) or not listed:
         raise BadInput(f"{path} has no weight_map; download it again.")
     for name, file in listed.items():
-        if not isinstance(file, str) or len(PurePosixPath(file).parts) != 1 or file == "..":
+        if not isinstance(file, str) or not _is_plain(file):
             raise BadInput(
-                f"{path} places the tensor {name} in {file!r}, outside the checkpoint folder; do "
-                "not use this checkpoint unless you trust it, and then put its shards beside the "
-                "index."
+                f"{path} places the tensor {name} in {short(file)}, which is no file of the folder "
+                f"{folder}; use the index that belongs to the shards."
             )
     return listed
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is the name of a file, without any folder."""
+    odd = "/" in name or "\0" in name or name in ("", ".", "..")
+    return not odd and len(os.fsencode(name)) <= 255
 
 
 def _present(folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
     paths = tuple(folder / name for name in names)
     if missing := [path.name for path in paths if not path.is_file()]:
         raise BadInput(f"{folder} lacks the shards {missing} that its index names; download them.")
+    for path in paths:
+        _refuse_outside(folder, path)
     return paths
+
+
+def _refuse_outside(folder: Path, path: Path) -> None:
+    """A shard lies in the folder, or is the hub cache's link from a snapshot to a blob."""
+    real = path.resolve()
+    blob = real.parent.name == "blobs" and real.parent.parent.name.startswith("models--")
+    if not blob and not real.is_relative_to(folder.resolve()):
+        raise BadInput(
+            f"{path} is a link to {real}, outside the checkpoint folder and the hub's cache; if "
+            "you trust it, put the file itself there."
+        )
 
 
 def _check_index(folder: Path, listed: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
@@ -127,14 +157,16 @@ def read_rows(tensor: Tensor, first: int, count: int, handle: int) -> np.ndarray
     buffer = np.empty(count * width, dtype=np.uint8)
     view, position = memoryview(buffer), tensor.offset + first * width
     while view:
-        got = os.preadv(handle, [view], position)
+        try:
+            got = os.preadv(handle, [view], position)
+        except OSError as error:
+            raise BadInput(
+                f"{tensor.path} cannot be read at the tensor {tensor.name} ({error.strerror}); "
+                "check the disk, or download the file again."
+            ) from None
         if got == 0:
             raise BadInput(
                 f"{tensor.path} ends inside the tensor {tensor.name}; download the file again."
             )
         view, position = view[got:], position + got
     return buffer
-
-
-def elements(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)

@@ -29,7 +29,6 @@ class Mapped:
     target: str
 
 
-
 def naming_of(family: Family, tensors: Mapping[str, Tensor], folder: Path) -> Naming:
     for naming in family.namings:
         if naming.marker in tensors:
@@ -42,7 +41,6 @@ def naming_of(family: Family, tensors: Mapping[str, Tensor], folder: Path) -> Na
 
 
 def map_language_model(
-    family: Family,
     naming: Naming,
     dimensions: Dimensions,
     config: Config,
@@ -73,15 +71,16 @@ def map_vision(
             "from the checkpoint."
         )
     home = tensors if separate is None else separate
+    place = folder if separate is None else _folder_of(separate)
     prefix = detect_tower_prefix(home, naming.tower)
     if prefix is None:
         raise BadInput(
-            f"{folder} holds no vision tower; give its folder (google/siglip-so400m-patch14-384) "
-            "with --vision-tower."
+            f"{place} holds no vision tower; give the folder of the one that it was trained with "
+            "(for Imp: google/siglip-so400m-patch14-384) with --vision-tower."
         )
     sizes = tower_sizes(tower)
-    _check_layer_count(prefix, tower, home, folder)
-    blocks = _apply(tower_rules(prefix), tower.used, sizes.__getitem__, home, folder)
+    _check_layer_count(prefix, tower, home, place)
+    blocks = _apply(tower_rules(prefix), tower.used, sizes.__getitem__, home, place)
     widths = {"vision": tower.hidden, "hidden": dimensions.hidden}
     projector = _apply(projector_rules(naming.projector), 0, widths.__getitem__, tensors, folder)
     ignored = tower_ignored(prefix, tower)
@@ -92,13 +91,15 @@ def map_vision(
     return blocks + projector, used | {n for n in tensors if _matches(n, ignored)}
 
 
+def _folder_of(tensors: Mapping[str, Tensor]) -> Path:
+    return next(iter(tensors.values())).path.parent
+
+
 def check_left_over(tensors: Mapping[str, Tensor], used: set[str], naming: Naming) -> None:
     _check_left_over(tensors, used, naming.ignored)
 
 
-def _check_left_over(
-    tensors: Mapping[str, Tensor], used: set[str], ignored: Sequence[str]
-) -> None:
+def _check_left_over(tensors: Mapping[str, Tensor], used: set[str], ignored: Sequence[str]) -> None:
     left = sorted(n for n in tensors if n not in used and not _matches(n, ignored))
     if left:
         first = tensors[left[0]]
@@ -120,7 +121,7 @@ def _check_layer_count(
     found = {
         int(match[1])
         for name in tensors
-        if (match := re.match(re.escape(prefix) + r"encoder\.layers\.(\d+)\.", name))
+        if (match := re.match(re.escape(prefix) + r"encoder\.layers\.([0-9]{1,6})\.", name))
     }
     if found and max(found) + 1 not in (tower.used, tower.layers):
         raise BadInput(

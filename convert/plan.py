@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ from imp_deploy.convert.tower import (
 )
 from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
 from imp_deploy.errors import BadInput
+
+_LONGEST_NAME = 200  # bytes; file systems end at 255, and the name gets a prefix and an ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +99,21 @@ def read_model(folder: Path, tower_folder: Path | None, name: str | None) -> Mod
     check_projector(checkpoint.config, where)
     mode = read_mode(checkpoint.config, where)
     dimensions, metadata = family.read_config(checkpoint.config, where)
-    tower = read_tower(checkpoint.config, separate.config if separate else None, where)
+    tower = read_tower(
+        checkpoint.config,
+        separate.config if separate else None,
+        where,
+        str(separate.folder / "config.json") if separate else "",
+    )
     tensors = checkpoint.tensors
     naming = naming_of(family, tensors, folder)
-    llm, used = map_language_model(
-        family, naming, dimensions, checkpoint.config, tensors, folder
-    )
+    llm, used = map_language_model(naming, dimensions, checkpoint.config, tensors, folder)
     vision, used_too = map_vision(
         naming, tower, dimensions, tensors, separate.tensors if separate else None, folder
     )
     check_left_over(tensors, used | used_too, naming)
     return Model(
-        name=name or default_name(folder),
+        name=default_name(folder) if name is None else check_name(name),
         checkpoint=checkpoint,
         separate=separate,
         family=family,
@@ -121,20 +128,29 @@ def read_model(folder: Path, tower_folder: Path | None, name: str | None) -> Mod
 
 
 def default_name(folder: Path) -> str:
-    return check_name(folder.resolve().name)
+    """The folder's name, or the repository's where the folder is a snapshot in the hub's cache
+    (`models--OWNER--NAME/snapshots/COMMIT`)."""
+    place = folder.resolve()
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith("models--"):
+        return check_name(repository.split("--")[-1])
+    return check_name(place.name)
 
 
 def check_name(name: str) -> str:
     """A bundle's name becomes part of file names."""
-    if not name or name.startswith(".") or any(c in name for c in "/\\\0\n"):
-        raise BadInput(f"The name {name!r} cannot be part of a file name; choose one with --name.")
+    wrong = any(c in "/\\" or unicodedata.category(c) in ("Cc", "Cs") for c in name)
+    if wrong or not name or name.startswith(".") or len(os.fsencode(name)) > _LONGEST_NAME:
+        raise BadInput(
+            f"The name {name!r} cannot be part of a file name; choose another one with --name."
+        )
     return name
 
 
 def make_plan(model: Model, options: Options, scratch: Path) -> Plan:
     """Files in the order 16, 8, 4 bits, then one mmproj per resolution; `scratch`: a folder."""
     resolutions = check_resolutions(model.tower, options.resolutions, model.checkpoint.folder)
-    header = scratch / "header.gguf"
+    header = scratch / ".header.partial"
     files = [_llm_file(model, bits, header) for bits in options.bits]
     files += [_vision_file(model, r, options.vision_bits, header) for r in resolutions]
     indexed = list(enumerate(files))
@@ -149,9 +165,7 @@ def make_plan(model: Model, options: Options, scratch: Path) -> Plan:
     return Plan(tuple(files), tuple(work))
 
 
-def _vision_work(
-    model: Model, mapped: Mapped, files: Sequence[tuple[int, OutputFile]]
-) -> Work:
+def _vision_work(model: Model, mapped: Mapped, files: Sequence[tuple[int, OutputFile]]) -> Work:
     targets = []
     for i, file in files:
         grid = None

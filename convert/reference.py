@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from imp_deploy.errors import BadInput
+from imp_deploy.image import squash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,8 +215,7 @@ def preprocess(image: Image.Image, side: int, mode: Mode) -> Floats:
         square = Image.new("RGB", (longest, longest), (127, 127, 127))
         square.paste(image, ((longest - image.width) // 2, (longest - image.height) // 2))
         image = square
-    small = image.resize((side, side), Image.Resampling.BICUBIC)
-    pixels = (np.asarray(small, dtype=np.float32) / 255 - 0.5) / 0.5
+    pixels = (np.asarray(squash(image, side), dtype=np.float32) / 255 - 0.5) / 0.5
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

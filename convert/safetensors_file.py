@@ -4,7 +4,10 @@ because the library maps whole files into memory and we read rows."""
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -15,15 +18,19 @@ from imp_deploy.errors import BadInput
 def read_header(path: Path) -> list[Tensor]:
     """Every tensor in the file, whatever its type; unusable types are refused when mapped."""
     try:
-        with safe_open(path, framework="np"):  # type: ignore[no-untyped-call]
-            pass
-    except (SafetensorError, OSError, ValueError) as error:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            with safe_open(path, framework="np"):  # type: ignore[no-untyped-call]
+                pass
+            header = json.loads(file.read(length), object_pairs_hook=partial(_unique, path))
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror or error}); check its rights and its disk."
+        ) from None
+    except (SafetensorError, ValueError) as error:
         raise BadInput(
             f"{path} is not a whole safetensors file ({error}); download it again."
         ) from None
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length), object_pairs_hook=_no_duplicates(path))
     header.pop("__metadata__", None)
     return [
         Tensor(
@@ -37,17 +44,12 @@ def read_header(path: Path) -> list[Tensor]:
     ]
 
 
-def _no_duplicates(path: Path):  # type: ignore[no-untyped-def]
-    def check(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) != len(names):
-            double = next(n for n in names if names.count(n) > 1)
-            raise BadInput(
-                f"{path} holds the tensor {double} twice; download the file again."
-            )
-        return dict(pairs)
-
-    return check
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(name for name, _ in pairs)
+    double, count = counts.most_common(1)[0] if counts else ("", 1)
+    if count > 1:
+        raise BadInput(f"{path} holds the tensor {double} {count} times; download the file again.")
+    return dict(pairs)
 
 
 def _dtype(path: Path, name: str, dtype: str) -> str:

@@ -7,6 +7,7 @@ with `piece = 1` (string), `score = 2` (float), `type = 3` (enum), as in the pro
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,8 +38,12 @@ class Piece:
 def read_pieces(path: Path) -> list[Piece]:
     try:
         pieces = [_piece(value) for field, value in _fields(path.read_bytes()) if field == 1]
-    except (IndexError, struct.error, UnicodeDecodeError, KeyError, ValueError, TypeError):
-        raise BadInput(f"{path} is not a SentencePiece model; download it again.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); check its rights.") from None
+    except (IndexError, struct.error, KeyError, ValueError):
+        raise BadInput(
+            f"{path} is damaged or not a SentencePiece model; download it again."
+        ) from None
     if not pieces:
         raise BadInput(f"{path} holds no pieces; download it again.")
     return pieces
@@ -54,7 +59,10 @@ def _piece(message: int | bytes) -> Piece:
     kind = values.get(3, 1)
     if not isinstance(kind, int):
         raise ValueError("wrong field types")
-    return Piece(text.decode("utf-8"), struct.unpack("<f", score)[0], _TYPES[kind])
+    number = struct.unpack("<f", score)[0]
+    if not math.isfinite(number):
+        raise ValueError("a score is a number")
+    return Piece(text.decode("utf-8"), number, _TYPES[kind])
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -80,10 +88,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):  # ten bytes hold the longest number
         byte = data[at]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
         if byte < 0x80:
             return value, at
+    raise ValueError("a number without end")

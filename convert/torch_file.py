@@ -6,7 +6,9 @@ read: each storage only reports where in the file its bytes begin.
 
 from __future__ import annotations
 
+import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,7 @@ def read_header(path: Path) -> list[Tensor]:
             f"{path} is a PyTorch file and PyTorch is not installed; run "
             "`pip install 'imp-deploy[torch]'`, or use the safetensors weights."
         ) from None
-    if not zipfile.is_zipfile(path):
-        raise BadInput(
-            f"{path} is truncated or in PyTorch's format from before version 1.6; download it "
-            "again, or save it as safetensors."
-        )
+    records = _records(path)
     try:
         with FakeTensorMode():
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -44,20 +42,55 @@ def read_header(path: Path) -> list[Tensor]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
         raise BadInput(f"{path} holds no tensors by name; use the model's weights file.")
-    return [_tensor(path, name, value) for name, value in state.items()]
+    return [_tensor(path, name, value, records) for name, value in state.items()]
 
 
-def _tensor(path: Path, name: Any, value: Any) -> Tensor:
+def _records(path: Path) -> dict[int, int]:
+    """Size in bytes of each record of the archive, by the offset in the file where it begins."""
+    records: dict[int, int] = {}
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise BadInput(
+                        f"{path} is compressed inside ({entry.filename}), which PyTorch never "
+                        "does; download it again."
+                    )
+                if entry.filename.endswith("/byteorder") and archive.read(entry) != b"little":
+                    raise BadInput(
+                        f"{path} was written on a big-endian machine; save it as safetensors."
+                    )
+                file.seek(entry.header_offset + 26)
+                name, extra = struct.unpack("<HH", file.read(4))
+                records[entry.header_offset + 30 + name + extra] = entry.file_size
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error) as error:
+        raise BadInput(
+            f"{path} is no PyTorch file ({error}): it is truncated, or in the format from before "
+            "version 1.6; download it again, or save it as safetensors."
+        ) from None
+    return records
+
+
+def _tensor(path: Path, name: Any, value: Any, records: Mapping[int, int]) -> Tensor:
+    import torch
+
     dtype = _DTYPES.get(str(getattr(value, "dtype", "")).removeprefix("torch."))
-    if not isinstance(name, str) or dtype is None:
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor) or dtype is None:
         raise BadInput(
             f"{path}: the entry {name} is not a tensor of type {', '.join(_DTYPES)}; save the "
             "checkpoint's weights in one of these."
         )
-    if not value.is_contiguous():
+    if value.layout != torch.strided or not value.is_contiguous():
         raise BadInput(
-            f"{path}: the tensor {name} is a strided view; save the checkpoint as safetensors."
+            f"{path}: the tensor {name} is sparse or a strided view; save the checkpoint as "
+            "safetensors."
         )
-    start = value.untyped_storage()._checkpoint_offset
-    offset = start + value.storage_offset() * value.element_size()
-    return Tensor(name=name, path=path, dtype=dtype, shape=tuple(value.shape), offset=offset)
+    start = getattr(value.untyped_storage(), "_checkpoint_offset", None)
+    skipped = value.storage_offset() * value.element_size()
+    if start not in records or skipped + value.numel() * value.element_size() > records[start]:
+        raise BadInput(
+            f"{path}: the data of the tensor {name} is not all in the file; download it again."
+        )
+    return Tensor(
+        name=name, path=path, dtype=dtype, shape=tuple(value.shape), offset=start + skipped
+    )

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from imp_deploy.bundle import Mode
-from imp_deploy.convert.families.base import Config, Rule, linear, need_int, need_number
+from imp_deploy.convert.families.base import (
+    Config,
+    Rule,
+    get,
+    linear,
+    need_int,
+    need_layers,
+    need_number,
+    short,
+)
 from imp_deploy.convert.tensor import Tensor
 from imp_deploy.errors import BadInput
 
@@ -49,61 +58,113 @@ class Tower:
         return (resolution // self.patch) ** 2
 
 
-def read_tower(config: Config, tower_config: Config | None, where: str) -> Tower:
+def read_tower(
+    config: Config,
+    tower_config: Config | None,
+    where: str,
+    tower_where: str = "the vision tower's config.json",
+) -> Tower:
     """The tower's shape from the checkpoint's `vision_tower_config`, or the separate tower's own
-    config, or that of SigLIP-SO400M; the tensors are checked against it later."""
-    nested = config.get("vision_tower_config")
-    vision = nested if isinstance(nested, dict) else tower_config
-    if vision is not None and isinstance(vision.get("vision_config"), dict):
-        vision = {**vision, **vision["vision_config"]}
-    vision = {**_SO400M, **(vision or _named_tower(config))}
-    act = vision.get("hidden_act", "gelu_pytorch_tanh")
+    config, or that of SigLIP-SO400M; the tensors are checked against it later. `where` and
+    `tower_where` name the two configurations in errors."""
+    nested = _vision_config(config.get("vision_tower_config"), where)
+    separate = _vision_config(tower_config, tower_where)
+    for key in sorted(nested.keys() & separate.keys() & _SO400M.keys()):
+        if nested[key] != separate[key]:
+            raise BadInput(
+                f"{where}: vision_tower_config says {key} {short(nested[key])} and {tower_where} "
+                f"says {short(separate[key])}; give the tower that this checkpoint came with."
+            )
+    if nested:
+        vision, home = nested, f"{where}: vision_tower_config"
+    elif separate:
+        vision, home = separate, tower_where
+    else:
+        vision, home = {**_SO400M, **_named_tower(config)}, where
+    act = get(vision, ("hidden_act",), "gelu_pytorch_tanh")
     if act != "gelu_pytorch_tanh":
-        raise BadInput(f"{where}: the vision tower's activation {act!r} is not SigLIP's.")
-    layers = need_int(vision, ("num_hidden_layers",), where)
+        raise BadInput(
+            f"{home}: the vision tower's activation {short(act)} is not SigLIP's; check that this "
+            "is an Imp checkpoint."
+        )
+    layers = need_layers(vision, ("num_hidden_layers",), home)
+    epsilon = get(vision, ("layer_norm_eps",), _SO400M["layer_norm_eps"])
     tower = Tower(
-        hidden=need_int(vision, ("hidden_size",), where),
-        inner=need_int(vision, ("intermediate_size",), where),
+        hidden=need_int(vision, ("hidden_size",), home),
+        inner=need_int(vision, ("intermediate_size",), home),
         layers=layers,
         used=_used_layers(config, layers, where),
-        heads=need_int(vision, ("num_attention_heads",), where),
-        image_size=need_int(vision, ("image_size",), where),
-        patch=need_int(vision, ("patch_size",), where),
-        epsilon=need_number(vision["layer_norm_eps"], "layer_norm_eps", where),
+        heads=need_int(vision, ("num_attention_heads",), home),
+        image_size=need_int(vision, ("image_size",), home),
+        patch=need_int(vision, ("patch_size",), home),
+        epsilon=need_number(epsilon, "layer_norm_eps", home),
     )
     if tower.hidden % tower.heads or tower.grid == 0:
-        raise BadInput(f"{where}: the vision tower's sizes do not fit each other ({tower}).")
+        raise BadInput(
+            f"{home}: the vision tower's width {tower.hidden} and {tower.heads} heads, or image "
+            f"size {tower.image_size} and patch size {tower.patch}, do not fit each other; "
+            "download config.json again."
+        )
+    width = get(config, ("mm_hidden_size",), tower.hidden)
+    if width != tower.hidden:
+        raise BadInput(
+            f"{where}: mm_hidden_size is {short(width)} and the vision tower is {tower.hidden} "
+            "wide; give the tower that this checkpoint was trained with."
+        )
     return tower
+
+
+def _vision_config(value: Any, where: str) -> Config:
+    """A SigLIP vision config, alone or inside of a whole SigLIP's; empty where there is none."""
+    inner = value.get("vision_config") if isinstance(value, dict) else None
+    for part in (value, inner):
+        if part is not None and not isinstance(part, dict):
+            raise BadInput(
+                f"{where}: the vision tower's configuration is {short(part)} and must be an "
+                "object; download config.json again."
+            )
+    return {**(value or {}), **(inner or {})}
 
 
 def _named_tower(config: Config) -> Config:
     """`…-patch14-384` at the end of the tower's name is its resolution."""
-    named = re.search(r"patch(\d+)-(\d+)$", str(config.get("mm_vision_tower", "")))
+    named = re.search(r"patch([0-9]{1,4})-([0-9]{1,4})$", str(config.get("mm_vision_tower", "")))
     if named is None:
         return {}
     return {"patch_size": int(named[1]), "image_size": int(named[2])}
 
 
 def _used_layers(config: Config, layers: int, where: str) -> int:
-    select = config.get("mm_vision_select_layer", -2)
+    select = get(config, ("mm_vision_select_layer",), -2)
     if type(select) is not int:
-        raise BadInput(f"{where}: mm_vision_select_layer is {select!r} and must be an integer.")
+        raise BadInput(
+            f"{where}: mm_vision_select_layer is {short(select)} and must be an integer; download "
+            "config.json again."
+        )
     # hidden_states has layers + 1 entries, the first is the input of layer 0.
     used = layers + 1 + select if select < 0 else select
     if not 0 < used <= layers:
-        raise BadInput(f"{where}: mm_vision_select_layer {select} is outside of {layers} layers.")
-    if config.get("mm_vision_select_feature", "patch") != "patch":
-        raise BadInput(f"{where}: mm_vision_select_feature must be 'patch', SigLIP has no class.")
+        raise BadInput(
+            f"{where}: mm_vision_select_layer {short(select)} is outside of {layers} layers; "
+            "download config.json again."
+        )
+    feature = get(config, ("mm_vision_select_feature",), "patch")
+    if feature != "patch":
+        raise BadInput(
+            f"{where}: mm_vision_select_feature is {short(feature)} and SigLIP has only 'patch'; "
+            "check that this is an Imp checkpoint."
+        )
     return used
 
 
 def read_mode(config: Config, where: str) -> Mode:
     """How a picture becomes a square: `square` squashes it, `pad` pads it with grey."""
-    aspect = config.get("image_aspect_ratio", "square")
-    modes: dict[Any, Mode] = {"square": "squash", None: "squash", "pad": "pad"}
-    if aspect not in modes:
+    aspect = get(config, ("image_aspect_ratio",), "square")
+    modes: dict[Any, Mode] = {"square": "squash", "pad": "pad"}
+    if not isinstance(aspect, str) or aspect not in modes:
         raise BadInput(
-            f"{where}: image_aspect_ratio {aspect!r} is not supported, only 'square' and 'pad'."
+            f"{where}: image_aspect_ratio {short(aspect)} is not supported, only 'square' and "
+            "'pad'; check that this is an Imp checkpoint."
         )
     return modes[aspect]
 
@@ -112,8 +173,8 @@ def check_projector(config: Config, where: str) -> None:
     kind = config.get("mm_projector_type", "mlp2x_gelu")
     if kind != "mlp2x_gelu":
         raise BadInput(
-            f"{where}: the projector type {kind!r} is unknown; Imp has 'mlp2x_gelu', so check that "
-            "this is an Imp checkpoint."
+            f"{where}: the projector type {short(kind)} is unknown; Imp has 'mlp2x_gelu', so check "
+            "that this is an Imp checkpoint."
         )
 
 
@@ -128,7 +189,12 @@ def tower_rules(prefix: str) -> tuple[Rule, ...]:
     )
     attention = tuple(
         rule
-        for source, target in (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", "out"))
+        for source, target in (
+            ("q_proj", "q"),
+            ("k_proj", "k"),
+            ("v_proj", "v"),
+            ("out_proj", "out"),
+        )
         for rule in linear(
             f"{layer}self_attn.{source}", f"{block}attn_{target}", "hidden", "hidden", bias=True
         )
@@ -227,10 +293,12 @@ def detect_tower_prefix(tensors: Mapping[str, Tensor], inside: str) -> str | Non
     return None
 
 
-def check_resolutions(tower: Tower, wanted: tuple[int, ...] | None, folder: Path) -> tuple[int, ...]:
+def check_resolutions(
+    tower: Tower, wanted: tuple[int, ...] | None, folder: Path
+) -> tuple[int, ...]:
     """The resolutions to export: those asked for, or 384 and 196 as far as the tower has them."""
     if wanted is None:
-        smaller = {r for r in (384, 196) if r < tower.image_size}
+        smaller = {r for r in (384, 196) if tower.patch <= r < tower.image_size}
         return (tower.image_size, *sorted(smaller, reverse=True))
     for resolution in wanted:
         if not tower.patch <= resolution <= tower.image_size:

@@ -30,15 +30,16 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 
 # 16-bit files must reach this in every patch; measured is 0.9999996.
 MIN_COSINE_16 = 0.9999
-# Two logits nearer than this are a tie that rounding may decide either way.
-TIE = 0.05
+# Measured on random checkpoints: up to 0.02, from F16 activations and ggml's table of GELU.
+MAX_LOGIT_ERROR_16 = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One image through one variant. `tokens_equal` of `tokens`: greedy tokens up to the first
     difference; `margin`: the reference's lead of its own token there (0 without difference).
-    `max_logit_difference` is over the equal tokens and the first different one."""
+    Logits are compared over the equal tokens and the first different one: `logit_error` is the RMS
+    of the difference over the standard deviation of the reference's logits."""
 
     image: str
     size: tuple[int, int]
@@ -48,13 +49,15 @@ class Row:
     worst_cosine: float
     mean_cosine: float
     max_logit_difference: float
+    logit_error: float
     tokens_equal: int
     tokens: int
     margin: float
 
     @property
     def tokens_agree(self) -> bool:
-        return self.tokens_equal == self.tokens or self.margin < TIE
+        """Equal, or parted where two logits lie nearer than both may be off: a tie."""
+        return self.margin <= 2 * self.max_logit_difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,11 @@ def failures(rows: Sequence[Row], bounds: Bounds) -> list[str]:
         if limit is not None and not row.max_logit_difference <= limit:
             found.append(
                 f"{what}: logits differ by {row.max_logit_difference:.4f}, more than {limit}."
+            )
+        if exact and not row.logit_error <= MAX_LOGIT_ERROR_16:
+            found.append(
+                f"{what}: logits are off by {row.logit_error:.1%} of their spread, more than "
+                f"{MAX_LOGIT_ERROR_16:.0%}."
             )
         if exact and not row.tokens_agree:
             found.append(
@@ -245,7 +253,8 @@ def _row(
     logits = logits.reshape(len(answer.token_ids), -1)
     equal = _equal_prefix(answer.token_ids, expected.token_ids)
     compared = min(equal + 1, len(expected.token_ids))
-    difference = np.abs(logits[:compared] - expected.logits[:compared]).max()
+    wanted = expected.logits[:compared]
+    difference = logits[:compared] - wanted
     margin = 0.0
     if equal < len(expected.token_ids):
         theirs = expected.logits[equal]
@@ -258,7 +267,8 @@ def _row(
         vision_bits=vision.bits,
         worst_cosine=float(cosine.min()),
         mean_cosine=float(cosine.mean()),
-        max_logit_difference=float(difference),
+        max_logit_difference=float(np.abs(difference).max()),
+        logit_error=float(np.sqrt(np.mean(difference**2)) / wanted.std()),
         tokens_equal=equal,
         tokens=len(expected.token_ids),
         margin=margin,

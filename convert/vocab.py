@@ -7,14 +7,16 @@ the rows of the embedding table that have no token.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gguf import TokenType
 
-from imp_deploy.convert.families.base import Family
+from imp_deploy.convert.families.base import Family, short
 from imp_deploy.convert.sentencepiece_file import read_pieces
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
@@ -29,6 +31,8 @@ FILES = (
     "merges.txt",
     "generation_config.json",
 )
+T = TypeVar("T", list[Any], dict[str, Any])
+
 _ADDED_SCORE = -1000.0
 _UNUSED_SCORE = -10000.0
 # The split patterns of the two byte-level tokenizers, as llama.cpp's pre-tokenizers of these names
@@ -135,9 +139,15 @@ def _bpe_model(model: Any, path: Path) -> tuple[dict[str, int], tuple[str, ...]]
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise BadInput(f"{path} holds no merges; download it again.")
-    # Newer files hold pairs, older ones "left right"; byte-level tokens never contain a space.
-    joined = tuple(m if isinstance(m, str) else " ".join(m) for m in merges)
-    return _ids(model.get("vocab"), path), joined
+    return _ids(model.get("vocab"), path), tuple(_merge(m, path) for m in merges)
+
+
+def _merge(value: Any, path: Path) -> str:
+    """Newer files hold pairs, older ones "left right"; byte-level tokens never contain a space."""
+    parts = value.split(" ") if isinstance(value, str) else value
+    if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) for p in parts):
+        raise BadInput(f"{path} holds a broken merge {short(value)}; download it again.")
+    return " ".join(parts)
 
 
 def _ids(value: Any, path: Path) -> dict[str, int]:
@@ -149,18 +159,21 @@ def _ids(value: Any, path: Path) -> dict[str, int]:
 
 
 def _read_merges(path: Path) -> tuple[str, ...]:
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return tuple(line for line in lines if line and not line.startswith("#version"))
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); download it again.") from None
+    return tuple(_merge(line, path) for line in lines if line and not line.startswith("#version"))
 
 
 def _check_split(document: dict[str, Any], family: Family, path: Path) -> None:
     """The file's pre-tokenizer must be the one that llama.cpp will use under the family's name."""
     patterns = [
-        step.get("pattern", {}).get("Regex", "")
+        step.get("pattern")
         for step in _steps(document.get("pre_tokenizer"), "pretokenizers")
         if step.get("type") == "Split"
     ]
-    expected = {"phi-2": [], "qwen2": [_QWEN2_SPLIT]}[family.pre_tokenizer]
+    expected = {"phi-2": [], "qwen2": [{"Regex": _QWEN2_SPLIT}]}[family.pre_tokenizer]
     if patterns != expected:
         raise BadInput(
             f"{path} splits text in another way than {family.name} does, so token ids would "
@@ -173,7 +186,8 @@ def _steps(value: Any, key: str) -> list[dict[str, Any]]:
     if not isinstance(value, dict):
         return []
     if value.get("type") == "Sequence":
-        return [step for step in value.get(key, []) if isinstance(step, dict)]
+        steps = value.get(key)
+        return [s for s in steps if isinstance(s, dict)] if isinstance(steps, list) else []
     return [value]
 
 
@@ -209,32 +223,40 @@ def _added_tokens(folder: Path) -> dict[int, _Added]:
         specials = _special_texts(folder)
         for text, i in _ids(read_json_object(path), path).items():
             found[i] = _Added(i, text, text in specials)
-    config = _optional(folder / "tokenizer_config.json")
-    decoder = config.get("added_tokens_decoder")
-    if isinstance(decoder, dict):
-        for key, entry in decoder.items():
-            _add(found, key, entry, folder / "tokenizer_config.json")
-    document = _optional(folder / "tokenizer.json").get("added_tokens", [])
-    for entry in document if isinstance(document, list) else []:
-        key = entry.get("id") if isinstance(entry, dict) else None
-        _add(found, key, entry, folder / "tokenizer.json")
+    path = folder / "tokenizer_config.json"
+    for key, entry in _part(path, "added_tokens_decoder", {}).items():
+        _add(found, int(key) if re.fullmatch("[0-9]{1,9}", key) else key, entry, path)
+    path = folder / "tokenizer.json"
+    for entry in _part(path, "added_tokens", []):
+        _add(found, entry.get("id") if isinstance(entry, dict) else None, entry, path)
     return found
 
 
 def _add(found: dict[int, _Added], key: Any, entry: Any, path: Path) -> None:
-    try:
-        added = _Added(int(key), entry["content"], bool(entry.get("special", False)))
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise BadInput(f"{path} has a broken added token {entry!r}; download it again.") from None
-    found[added.id] = added
+    text = entry.get("content") if isinstance(entry, dict) else None
+    special = entry.get("special", False) if isinstance(entry, dict) else None
+    if type(key) is not int or key < 0 or not isinstance(text, str) or type(special) is not bool:
+        raise BadInput(f"{path} has a broken added token {short(entry)}; download it again.")
+    found[key] = _Added(key, text, special)
 
 
 def _special_texts(folder: Path) -> set[str]:
-    config = _optional(folder / "tokenizer_config.json")
+    path = folder / "tokenizer_config.json"
+    config = _optional(path)
     values = [_text(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")]
-    values += [_text(v) for v in config.get("additional_special_tokens") or []]
+    values += [_text(v) for v in _part(path, "additional_special_tokens", [])]
     values += [_text(v) for v in _optional(folder / "special_tokens_map.json").values()]
     return {v for v in values if v is not None}
+
+
+def _part(path: Path, key: str, default: T) -> T:
+    """What a tokenizer file says under `key`, of the default's type; the default for nothing."""
+    value = _optional(path).get(key)
+    if value is None:
+        return default
+    if not isinstance(value, type(default)):
+        raise BadInput(f"{path}: {key} is {short(value)}, of a wrong type; download it again.")
+    return value
 
 
 def _text(value: Any) -> str | None:
@@ -251,17 +273,18 @@ def _optional(path: Path) -> dict[str, Any]:
 def _fill(tokens: dict[int, Token], rows: int, folder: Path) -> tuple[Token, ...]:
     """One token per row. The tables of these models have more rows than there are tokens."""
     if not tokens:
-        raise _no_tokenizer(folder, "an empty vocabulary was found")
+        raise _no_tokenizer(folder, "the one there is empty")
     if max(tokens) >= rows:
         over = tokens[max(tokens)]
         raise BadInput(
             f"{folder}: the token {over.text!r} has id {max(tokens)} and the embedding table has "
             f"{rows} rows; tokenizer and weights are not of one checkpoint."
         )
-    texts = [t.text for t in tokens.values()]
-    if len(set(texts)) != len(texts):
-        double = next(t for t in texts if texts.count(t) > 1)
-        raise BadInput(f"{folder}: two tokens have the text {double!r}; download the tokenizer.")
+    double, count = Counter(t.text for t in tokens.values()).most_common(1)[0]
+    if count > 1:
+        raise BadInput(
+            f"{folder}: {count} tokens have the text {double!r}; download the tokenizer again."
+        )
     return tuple(
         tokens.get(i, Token(f"[PAD{i}]", _UNUSED_SCORE, TokenType.UNUSED)) for i in range(rows)
     )

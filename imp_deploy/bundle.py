@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object, write_json_atomic
@@ -19,6 +20,9 @@ DEFAULT_RESOLUTION = 196
 Role = Literal["llm", "vision"]
 Mode = Literal["squash", "pad"]
 T = TypeVar("T")
+
+_CURE = "export the bundle again with --force"
+_LARGEST = 2**53  # beyond, JSON readers disagree about numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +49,12 @@ class LlamaCpp:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSpec:
-    """`template` holds `<image>` and `{question}` once each; generation ends at any of `stop`."""
+    """`template` holds `<image>` and `{question}` once each; generation ends at any of `stop`.
+    `normalize`: the Unicode form that the tokenizer brings text into, which llama.cpp does not."""
 
     template: str
     stop: tuple[str, ...]
+    normalize: Literal["NFC"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +104,11 @@ class Variant:
 
 def load(folder: Path) -> Bundle:
     """Reads and checks `bundle.json` and that every file is there in its full size."""
-    path = folder / MANIFEST
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder; give the folder that `export` wrote.")
-    if not path.is_file():
+    if not (folder / MANIFEST).is_file():
         raise BadInput(f"{folder} holds no {MANIFEST}; give the folder that `export` wrote.")
-    bundle = parse(read_json_object(path), str(path))
+    bundle = read(folder)
     for file in bundle.files:
         place = folder / file.path
         if not place.is_file():
@@ -111,9 +116,15 @@ def load(folder: Path) -> Bundle:
         if place.stat().st_size != file.bytes:
             raise BadInput(
                 f"{place} has {place.stat().st_size} bytes and {MANIFEST} says {file.bytes}; "
-                "export the bundle again with --force."
+                "export the bundle again."
             )
     return bundle
+
+
+def read(folder: Path) -> Bundle:
+    """The manifest alone, whatever became of the files."""
+    path = folder / MANIFEST
+    return parse(read_json_object(path, _CURE), str(path))
 
 
 def save(folder: Path, bundle: Bundle) -> None:
@@ -135,18 +146,19 @@ def _file_json(file: BundleFile) -> dict[str, Any]:
 
 
 def parse(value: dict[str, Any], where: str) -> Bundle:
-    """The manifest as values; `where` names it in errors. Unknown and missing keys are errors."""
-    if value.get("schema") != SCHEMA:
-        raise BadInput(
-            f"{where} has schema {value.get('schema')!r} and this version reads {SCHEMA}; export "
-            "the bundle again with this version."
-        )
+    """The manifest as values; `where` names it in errors. Unknown and missing keys and values of
+    another type are errors."""
+    schema = value.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise BadInput(f"{where} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
     files = value.get("files")
     if not isinstance(files, list) or not files:
-        raise BadInput(f"{where} lists no files; export the bundle again.")
-    bundle = _record(Bundle, {**value, "files": ()}, where)
-    bundle = dataclasses.replace(
-        bundle,
+        raise BadInput(f"{where} lists no files; {_CURE}.")
+    _need_keys(Bundle, value, where)
+    _need(value["name"], str, f"{where}: name")
+    bundle = Bundle(
+        schema=schema,
+        name=value["name"],
         source=_record(Source, value["source"], f"{where}: source"),
         llama_cpp=_record(LlamaCpp, value["llama_cpp"], f"{where}: llama_cpp"),
         prompt=_record(PromptSpec, value["prompt"], f"{where}: prompt"),
@@ -157,32 +169,80 @@ def parse(value: dict[str, Any], where: str) -> Bundle:
     return bundle
 
 
-def _record(kind: Callable[..., T], value: Any, where: str) -> T:
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(value, dict):
-        raise BadInput(f"{where} is not an object; export the bundle again.")
-    if unknown := sorted(set(value) - set(fields)):
-        raise BadInput(f"{where} has unknown keys {unknown}; export the bundle again.")
-    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
-    if missing := sorted(required - set(value)):
-        raise BadInput(f"{where} lacks {missing}; export the bundle again.")
+def _record(kind: type[T], value: Any, where: str) -> T:
+    _need_keys(kind, value, where)
+    hints = get_type_hints(kind)
+    for key, entry in value.items():
+        _need(entry, hints[key], f"{where}: {key}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
 
 
+def _need_keys(kind: type[Any], value: Any, where: str) -> None:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if not isinstance(value, dict):
+        raise BadInput(f"{where} is not an object; {_CURE}.")
+    if unknown := sorted(set(value) - set(fields)):
+        raise BadInput(f"{where} has unknown keys {unknown}; {_CURE}.")
+    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
+    if missing := sorted(required - set(value)):
+        raise BadInput(f"{where} lacks {missing}; {_CURE}.")
+
+
+def _need(value: Any, hint: Any, where: str) -> None:
+    if not _fits(value, hint):
+        raise BadInput(f"{where} is {repr(value)[:60]}, which it cannot be; {_CURE}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """`hint`: a field's type. JSON's lists stand for tuples, and its integers also for floats."""
+    kind, options = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return isinstance(value, str) and value in options
+    if kind is tuple:
+        return isinstance(value, list) and all(_fits(v, options[0]) for v in value)
+    if options:
+        return any(_fits(value, option) for option in options)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < _LARGEST
+    return type(value) is hint
+
+
 def _check(bundle: Bundle, where: str) -> None:
-    if bundle.preprocess.mode not in ("squash", "pad"):
-        raise BadInput(f"{where}: preprocess mode {bundle.preprocess.mode!r} is unknown.")
+    paths = [file.path for file in bundle.files]
     for file in bundle.files:
-        place = PurePosixPath(str(file.path))
-        if place.is_absolute() or ".." in place.parts or len(place.parts) != 1:
-            raise BadInput(f"{where} points outside its folder with {file.path!r}.")
-        numbers = [file.bits, file.bytes]
+        if _leads_away(file.path):
+            raise BadInput(
+                f"{where} names {file.path!r}, which is no GGUF file in its folder; {_CURE}."
+            )
+        if paths.count(file.path) > 1:
+            raise BadInput(f"{where} lists {file.path} twice; {_CURE}.")
+        numbers: list[int | None] = [
+            file.bits,
+            file.bytes,
+            1 if file.resized_from is None else file.resized_from,
+        ]
         if file.role == "vision":
-            numbers += [file.resolution or 0, file.visual_tokens or 0]
-        elif file.role != "llm":
-            raise BadInput(f"{where}: {file.path} has the unknown role {file.role!r}.")
-        if any(type(n) is not int or n <= 0 for n in numbers):
-            raise BadInput(f"{where}: the numbers of {file.path} are not positive integers.")
+            numbers += [file.resolution, file.visual_tokens]
+        if any(n is None or not 0 < n < _LARGEST for n in numbers):
+            raise BadInput(f"{where}: the numbers of {file.path} are not positive; {_CURE}.")
+        if not re.fullmatch("[0-9a-f]{64}", file.sha256):
+            raise BadInput(f"{where}: the sha256 of {file.path} is none; {_CURE}.")
+    means = (bundle.preprocess.mean, bundle.preprocess.std)
+    if any(len(values) != 3 for values in means) or min(bundle.preprocess.std) <= 0:
+        raise BadInput(f"{where}: mean and std are not three numbers each; {_CURE}.")
+    template = bundle.prompt.template
+    if any(template.count(part) != 1 for part in ("<image>", "{question}")):
+        raise BadInput(
+            f"{where}: the template does not hold <image> and {{question}} once each; {_CURE}."
+        )
+    if "" in bundle.prompt.stop:
+        raise BadInput(f"{where}: an empty stop string would end every answer at once; {_CURE}.")
+
+
+def _leads_away(path: str) -> bool:
+    """Whether it is anything but the plain name of a GGUF file."""
+    odd = any(c in path for c in "/\\\0") or not path.endswith(".gguf")
+    return odd or len(os.fsencode(path)) > 255
 
 
 def choose(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from typing import Literal
 
 from imp_deploy.bundle import PromptSpec
 from imp_deploy.errors import BadInput
@@ -27,6 +29,7 @@ class ChatFormat:
     assistant_start: str
     assistant_end: str
     stop: tuple[str, ...]
+    normalize: Literal["NFC"] | None = None
 
 
 # `</s>` is three ordinary tokens in Phi-2's vocabulary: a runtime must stop on the string.
@@ -47,6 +50,8 @@ CHATML = ChatFormat(
     assistant_start="<|im_start|>assistant\n",
     assistant_end="<|im_end|>\n",
     stop=("<|im_end|>",),
+    # Qwen's tokenizer composes characters first; llama.cpp's leaves them as they come.
+    normalize="NFC",
 )
 PHI3 = ChatFormat(
     system_start="<|system|>\n",
@@ -65,7 +70,7 @@ def spec(chat: ChatFormat) -> PromptSpec:
         f"{chat.system_start}{SYSTEM}{chat.system_end}"
         f"{chat.user_start}{IMAGE}\n{QUESTION}{chat.user_end}{chat.assistant_start}"
     )
-    return PromptSpec(template=template, stop=chat.stop)
+    return PromptSpec(template=template, stop=chat.stop, normalize=chat.normalize)
 
 
 def fill(prompt: PromptSpec, question: str) -> str:
@@ -76,6 +81,8 @@ def fill(prompt: PromptSpec, question: str) -> str:
         raise BadInput(
             f"The prompt holds {IMAGE}, which the template already places once; leave it out."
         )
+    if prompt.normalize is not None:
+        question = unicodedata.normalize(prompt.normalize, question)
     return prompt.template.replace(QUESTION, question)
 
 

@@ -13,6 +13,10 @@ Config = dict[str, Any]
 Value = int | float | bool
 TokenizerKind = Literal["bpe", "spm"]
 
+_LARGEST = 2**31 - 1  # GGUF's keys are 32 bits wide
+_FLOAT32 = (1e-37, 1e38)
+_MOST_LAYERS = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dimensions:
@@ -92,26 +96,61 @@ def get(config: Config, names: tuple[str, ...], default: Any) -> Any:
     return default
 
 
-def need_int(config: Config, names: tuple[str, ...], where: str) -> int:
-    value = need(config, names, where)
-    if type(value) is not int or value <= 0:
-        raise BadInput(f"{where}: {names[0]} is {value!r} and must be a positive integer.")
+def need_int(config: Config, names: tuple[str, ...], where: str, default: int | None = None) -> int:
+    value = need(config, names, where) if default is None else get(config, names, default)
+    if type(value) is not int or not 0 < value <= _LARGEST:
+        raise BadInput(
+            f"{where}: {names[0]} is {short(value)} and must be a positive integer; download "
+            "config.json again."
+        )
     return value
 
 
+def need_layers(config: Config, names: tuple[str, ...], where: str) -> int:
+    layers = need_int(config, names, where)
+    if layers > _MOST_LAYERS:
+        raise BadInput(
+            f"{where}: {names[0]} is {layers}, which no model has; download config.json again."
+        )
+    return layers
+
+
 def need_number(value: Any, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadInput(f"{where}: {name} is {value!r} and must be a number.")
+    """A positive number that a float32 can hold."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not _FLOAT32[0] <= value <= _FLOAT32[1]:
+        raise BadInput(
+            f"{where}: {name} is {short(value)} and must be a positive number; download "
+            "config.json again."
+        )
     return float(value)
 
 
-def refuse_unless(config: Config, names: tuple[str, ...], allowed: tuple[Any, ...], where: str) -> None:
+def need_rotary(value: Any, head: int, where: str) -> int:
+    """The rotary part of a head of `head` values: whole pairs."""
+    if type(value) is not int or not 0 < value <= head or value % 2:
+        raise BadInput(
+            f"{where}: {short(value)} rotary dimensions do not fit heads of {head}; download "
+            "config.json again."
+        )
+    return value
+
+
+def short(value: Any) -> str:
+    """A value from a foreign file as a part of a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def refuse_unless(
+    config: Config, names: tuple[str, ...], allowed: tuple[Any, ...], where: str
+) -> None:
     """An option that llama.cpp's graph of this architecture does not have must be off."""
     value = get(config, names, allowed[0])
     if value not in allowed:
         raise BadInput(
-            f"{where}: {names[0]} is {value!r}, and llama.cpp's graph of this architecture "
-            f"computes only {allowed[0]!r}."
+            f"{where}: {names[0]} is {short(value)}, and llama.cpp's graph of this architecture "
+            f"computes only {allowed[0]!r}; check that this is an Imp checkpoint."
         )
 
 
@@ -122,12 +161,19 @@ def rope(config: Config) -> Config:
 
 
 def refuse_rope_scaling(config: Config, where: str) -> None:
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default")) if scaling else "default"
-    if kind != "default":
-        raise BadInput(
-            f"{where}: rope scaling {kind!r} is not supported; Imp was trained without it."
-        )
+    for key in ("rope_scaling", "rope_parameters"):
+        scaling = get(config, (key,), {})
+        if not isinstance(scaling, dict):
+            raise BadInput(
+                f"{where}: {key} is {short(scaling)} and must be an object; download config.json "
+                "again."
+            )
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if kind != "default":
+            raise BadInput(
+                f"{where}: rope scaling {short(kind)} is not supported, because Imp was trained "
+                "without it; check that this is an Imp checkpoint."
+            )
 
 
 def heads_divide(dimensions: Dimensions, where: str) -> Dimensions:

@@ -14,13 +14,14 @@ from imp_deploy.convert.families.base import (
     heads_divide,
     linear,
     need_int,
+    need_layers,
     need_number,
+    need_rotary,
     norm,
     refuse_rope_scaling,
     refuse_unless,
     rope,
 )
-from imp_deploy.errors import BadInput
 from imp_deploy.prompt import VICUNA_PHI2
 
 
@@ -29,10 +30,10 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
     heads = need_int(config, ("n_head", "num_attention_heads"), where)
     dimensions = Dimensions(
         hidden=hidden,
-        inner=get(config, ("n_inner", "intermediate_size"), 4 * hidden),
-        layers=need_int(config, ("n_layer", "num_hidden_layers"), where),
+        inner=need_int(config, ("n_inner", "intermediate_size"), where, 4 * hidden),
+        layers=need_layers(config, ("n_layer", "num_hidden_layers"), where),
         heads=heads,
-        heads_kv=get(config, ("n_head_kv", "num_key_value_heads"), heads),
+        heads_kv=need_int(config, ("n_head_kv", "num_key_value_heads"), where, heads),
         rows=_rows(config, where),
     )
     refuse_unless(
@@ -51,14 +52,12 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
             get(rope(config), ("partial_rotary_factor",), 0.5), "partial_rotary_factor", where
         )
         rotary = int(share * head)
-    if type(rotary) is not int or not 0 < rotary <= head or rotary % 2:
-        raise BadInput(f"{where}: {rotary!r} rotary dimensions do not fit heads of {head}.")
     epsilon = get(config, ("layer_norm_epsilon", "layer_norm_eps"), 1e-5)
     theta = get(rope(config), ("rope_theta",), 10000.0)
     return dimensions, {
         "context_length": need_int(config, ("n_positions", "max_position_embeddings"), where),
         "attention.layer_norm_epsilon": need_number(epsilon, "layer_norm_epsilon", where),
-        "rope.dimension_count": rotary,
+        "rope.dimension_count": need_rotary(rotary, head, where),
         "rope.freq_base": need_number(theta, "rope_theta", where),
     }
 

@@ -15,7 +15,9 @@ from imp_deploy.convert.families.base import (
     heads_divide,
     linear,
     need_int,
+    need_layers,
     need_number,
+    need_rotary,
     norm,
     refuse_rope_scaling,
     refuse_unless,
@@ -29,28 +31,33 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
     dimensions = Dimensions(
         hidden=need_int(config, ("hidden_size",), where),
         inner=need_int(config, ("intermediate_size",), where),
-        layers=need_int(config, ("num_hidden_layers",), where),
+        layers=need_layers(config, ("num_hidden_layers",), where),
         heads=heads,
-        heads_kv=get(config, ("num_key_value_heads",), heads),
+        heads_kv=need_int(config, ("num_key_value_heads",), where, heads),
         rows=need_int(config, ("vocab_size",), where),
     )
     head = heads_divide(dimensions, where).hidden // heads
     refuse_unless(config, ("hidden_act",), ("silu",), where)
     refuse_rope_scaling(config, where)
-    share = get(rope(config), ("partial_rotary_factor",), 1.0)
+    share = need_number(
+        get(rope(config), ("partial_rotary_factor",), 1.0), "partial_rotary_factor", where
+    )
     context = need_int(config, ("max_position_embeddings",), where)
+    window = 0
+    if config.get("sliding_window"):
+        window = need_int(config, ("sliding_window",), where)
     theta = get(rope(config), ("rope_theta",), 10000.0)
     epsilon = get(config, ("rms_norm_eps",), 1e-5)
     return dimensions, {
         "context_length": context,
-        "rope.scaling.original_context_length": get(
-            config, ("original_max_position_embeddings",), context
+        "rope.scaling.original_context_length": need_int(
+            config, ("original_max_position_embeddings",), where, context
         ),
         "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where),
-        "rope.dimension_count": int(need_number(share, "partial_rotary_factor", where) * head),
+        "rope.dimension_count": need_rotary(int(share * head), head, where),
         "rope.freq_base": need_number(theta, "rope_theta", where),
         # llama.cpp reads it and computes full attention, as it does for upstream's own Phi-3.
-        "attention.sliding_window": get(config, ("sliding_window",), 0),
+        "attention.sliding_window": window,
     }
 
 
@@ -82,7 +89,9 @@ _TRAINING = Naming(
             "hidden",
             bias=False,
         ),
-        *linear("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "hidden", "inner", bias=False),
+        *linear(
+            "model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "hidden", "inner", bias=False
+        ),
         *norm("model.norm", "output_norm", bias=False),
         Rule(
             source="lm_head.weight",

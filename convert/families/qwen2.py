@@ -15,6 +15,7 @@ from imp_deploy.convert.families.base import (
     heads_divide,
     linear,
     need_int,
+    need_layers,
     need_number,
     norm,
     refuse_rope_scaling,
@@ -29,9 +30,9 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
     dimensions = Dimensions(
         hidden=need_int(config, ("hidden_size",), where),
         inner=need_int(config, ("intermediate_size",), where),
-        layers=need_int(config, ("num_hidden_layers",), where),
+        layers=need_layers(config, ("num_hidden_layers",), where),
         heads=heads,
-        heads_kv=get(config, ("num_key_value_heads",), heads),
+        heads_kv=need_int(config, ("num_key_value_heads",), where, heads),
         rows=need_int(config, ("vocab_size",), where),
     )
     heads_divide(dimensions, where)
@@ -65,9 +66,13 @@ _TRAINING = Naming(
             bias=False,
         ),
         *norm("model.layers.{i}.post_attention_layernorm", "blk.{i}.ffn_norm", bias=False),
-        *linear("model.layers.{i}.mlp.gate_proj", "blk.{i}.ffn_gate", "inner", "hidden", bias=False),
+        *linear(
+            "model.layers.{i}.mlp.gate_proj", "blk.{i}.ffn_gate", "inner", "hidden", bias=False
+        ),
         *linear("model.layers.{i}.mlp.up_proj", "blk.{i}.ffn_up", "inner", "hidden", bias=False),
-        *linear("model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "hidden", "inner", bias=False),
+        *linear(
+            "model.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", "hidden", "inner", bias=False
+        ),
         *norm("model.norm", "output_norm", bias=False),
         # Missing where the head shares the embedding table (`tie_word_embeddings`).
         Rule(

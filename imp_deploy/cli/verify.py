@@ -63,6 +63,7 @@ def command(
             "worst cosine",
             "mean cosine",
             "logits differ by",
+            "logit error",
             "greedy tokens equal",
         )
         for row in rows:
@@ -77,6 +78,7 @@ def command(
                 f"{row.worst_cosine:.7f}",
                 f"{row.mean_cosine:.8f}",
                 f"{row.max_logit_difference:.4f}",
+                f"{row.logit_error:.2%}",
                 tokens,
             )
         console.print(table)

@@ -44,6 +44,7 @@ from imp_deploy.demo.checkpoint import (
     vision_config,
     write_checkpoint,
 )
+from imp_deploy.image import squash
 
 PLACES = scenes.GRID**2
 PATCH_CLASSES = 1 + len(scenes.COLOURS) * len(scenes.SHAPES)
@@ -64,9 +65,9 @@ class Stage:
 TOWER = ("embeddings", "encoder", "patch_head", "place_head")
 LANGUAGE = ("projector", "llm")
 STAGES = (
-    Stage("tower", TOWER, 1000, ((112, 32), (196, 16), (112, 32), (384, 4)), 1e-3),
-    Stage("language", LANGUAGE, 2000, ((112, 24),), 1e-3),
-    Stage("joint", TOWER + LANGUAGE, 900, ((196, 16), (196, 16), (384, 4)), 5e-4),
+    Stage("tower", TOWER, 900, ((112, 24), (196, 12), (112, 24), (384, 3)), 1e-3),
+    Stage("language", LANGUAGE, 2200, ((112, 16),), 1e-3),
+    Stage("joint", TOWER + LANGUAGE, 800, ((196, 12), (196, 12), (384, 3)), 5e-4),
 )
 SEED = 1
 TURNS = 12
@@ -113,8 +114,7 @@ class Batch:
 
 def pixels_of(image: Image.Image, side: int) -> np.ndarray:
     """Squashed to side x side, bicubic, scaled to -1..1; [3, side, side]."""
-    small = image.resize((side, side), Image.Resampling.BICUBIC)
-    return (np.asarray(small, dtype=np.float32) / 127.5 - 1.0).transpose(2, 0, 1)
+    return (np.asarray(squash(image, side), dtype=np.float32) / 127.5 - 1.0).transpose(2, 0, 1)
 
 
 def patch_classes(scene: scenes.Scene, side: int) -> np.ndarray:
@@ -260,13 +260,20 @@ def cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 
 
 def train(stages: Sequence[Stage], out: Path) -> None:
+    """Runs the stages that `out` has no result of yet, and writes the checkpoint there."""
     torch.manual_seed(SEED)
     tokenizer = train_tokenizer()
     prefix = torch.tensor([tokenizer.encode(f"{SYSTEM} USER: ").ids])
     model = Imp()
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(stages):
+        saved = out / f"stage-{number}.pt"
+        if saved.exists():
+            model.load_state_dict(torch.load(saved, weights_only=True))
+            continue
         run_stage(model, stage, batches(stage, tokenizer, number << 32), prefix)
+        torch.save(model.state_dict(), saved)
         write_checkpoint(out, tokenizer, state_of(model))
 
 

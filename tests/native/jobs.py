@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gguf import GGUFReader
+
 PROMPT = "USER: <image>\nWhat is in the picture? ASSISTANT:"
 
 Value: TypeAlias = str | int | Path
@@ -60,19 +62,37 @@ class Runner:
         """The smallest image side of the bundle, the quickest to run."""
         return min(self.visual_tokens)
 
+    @property
+    def llm(self) -> Path:
+        """The 16-bit LLM."""
+        llms = (f for f in self._files if f["role"] == "llm")
+        return self.bundle / str(next(f["path"] for f in llms if f["bits"] == 16))
+
+    def favouring(self, text: str | None, by: float) -> Path:
+        """A copy of the LLM whose logit of one token, the one of this text in the vocabulary or
+        (None) the one that ends an answer, is higher by so much than it was."""
+        path = self.folder / f"favouring-{text}.gguf"
+        path.write_bytes(self.llm.read_bytes())
+        reader = GGUFReader(path, "r+")
+        if text is None:
+            token = int(reader.fields["tokenizer.ggml.eos_token_id"].contents())
+        else:
+            token = reader.fields["tokenizer.ggml.tokens"].contents().index(text)
+        bias = next(tensor for tensor in reader.tensors if tensor.name == "output.bias")
+        bias.data[token] += by
+        reader.data.flush()
+        return path
+
     def job(self, side: int | None = None, **settings: Value) -> list[tuple[str, Value]]:
         """The job-level keys for the 16-bit LLM and the mmproj of `side` (default: the smallest).
 
         One thread: these models are too small for more, and the results must repeat.
         """
         wanted = side or self.side
-        llm = next(f for f in self._files if f["role"] == "llm" and f["bits"] == 16)
-        mmproj = next(f for f in self._files if f["role"] == "vision" and f["resolution"] == wanted)
-        keys: list[tuple[str, Value]] = [
-            ("model", self.bundle / llm["path"]),
-            ("mmproj", self.bundle / mmproj["path"]),
-        ]
-        return keys + list({"threads": 1, **settings}.items())
+        vision = (f for f in self._files if f["role"] == "vision")
+        mmproj = next(f for f in vision if f["resolution"] == wanted)
+        keys: dict[str, Value] = {"model": self.llm, "mmproj": self.bundle / mmproj["path"]}
+        return list({**keys, "threads": 1, **settings}.items())
 
     def step(self, id: str, image: Path, **keys: Value) -> dict[str, Value]:
         """A step that looks at `image` and generates 8 tokens, unless `keys` say otherwise."""

@@ -30,12 +30,19 @@ def read_logits(path: Path, line: Line) -> np.ndarray[tuple[int, ...], np.dtype[
     return np.frombuffer(path.read_bytes(), dtype="<f4").reshape(chosen, -1)
 
 
-def prefixes(runner: Runner, picture: Path) -> list[str]:
+@pytest.fixture
+def endless(runner: Runner) -> Path:
+    """An LLM that never ends an answer by itself, however short the demo's answers are."""
+    return runner.favouring(None, by=-1e6)
+
+
+def prefixes(runner: Runner, picture: Path, model: Path) -> list[str]:
     """The texts of the first 0, 1, 2, ... tokens of one answer."""
     steps = [runner.step(str(n), picture, max_tokens=n) for n in range(MANY + 1)]
-    lines = runner.run(steps)
-    for line in lines:  # a shorter answer is the start of a longer one
+    lines = runner.run(steps, runner.job(model=model))
+    for line in lines:
         assert line["token_ids"] == lines[-1]["token_ids"][: int(line["step"])]
+        assert line["stop"] == "length"
     return [line["text"] for line in lines]
 
 
@@ -69,47 +76,60 @@ def test_small_batches_change_no_answer(runner: Runner, picture: Path) -> None:
     """Otherwise a phone that is given small batches for its memory loses part of its prompt."""
     step = runner.step("1", picture)
     [whole] = runner.run([step])
-    [pieces] = runner.run([step], runner.job(batch=16, ubatch=16))
+    [pieces] = runner.run([step], runner.job(batch=5, ubatch=3))
     assert pieces["token_ids"] == whole["token_ids"]
     assert pieces["tokens"] == whole["tokens"]
 
 
 def test_an_exact_number_of_tokens(runner: Runner, picture: Path) -> None:
     """Otherwise a benchmark's generation speed is measured over whatever the answer's length is."""
-    texts = prefixes(runner, picture)
-    first = next(text for text in texts if text)
-    job = [*runner.job(), ("stop", first[0])]
+    model = runner.favouring(None, by=1e6)
     steps = [
-        runner.step("free", picture, max_tokens=60),
-        runner.step("exact", picture, max_tokens=60, ignore_eog=1),
+        runner.step("free", picture, max_tokens=20, logits=runner.folder / "logits"),
+        runner.step("exact", picture, max_tokens=20, ignore_eog=1),
     ]
-    free, exact = runner.run(steps, job)
-    assert (free["stop"], free["text"]) == ("string", "")
-    assert exact["stop"] == "length"
-    assert exact["tokens"]["generated"] == len(exact["token_ids"]) == 60
+    free, exact = runner.run(steps, runner.job(model=model))
+    assert (free["stop"], free["text"], free["token_ids"]) == ("eog", "", [])
+    [ended] = read_logits(runner.folder / "logits", free).argmax(axis=1).tolist()
+    assert (exact["stop"], exact["token_ids"]) == ("length", [ended] * 20)
+    assert (free["tokens"]["generated"], exact["tokens"]["generated"]) == (0, 20)
 
 
-def test_a_stop_string_spread_over_tokens(runner: Runner, picture: Path) -> None:
+def test_a_stop_string_spread_over_tokens(runner: Runner, picture: Path, endless: Path) -> None:
     """Otherwise answers of the Phi-2 models go on behind `</s>`, which is three tokens there."""
-    texts = prefixes(runner, picture)
+    texts = prefixes(runner, picture, endless)
     whole = texts[-1]
-    seams = [len(text) for text in texts[1:-1] if 0 < len(text) < len(whole)]
-    assert seams, "the answer is too short to have two tokens with text"
+    seams = [len(text) for text in texts if 0 < len(text) < len(whole)]
+    assert len(set(seams)) > 2
     for seam in {seams[0], seams[-1]}:
         stop = whole[seam - 1 : seam + 1]
-        steps = [runner.step("1", picture, max_tokens=MANY)]
-        [line] = runner.run(steps, [*runner.job(), ("stop", "never in it"), ("stop", stop)])
-        assert line["stop"] == "string"
-        assert line["text"] == whole[: whole.index(stop)]
-        assert stop in texts[line["tokens"]["generated"]]  # its tokens are counted
+        job = [*runner.job(model=endless), ("stop", "never in it"), ("stop", stop)]
+        steps = [runner.step("stops", picture, max_tokens=MANY)]
+        steps.append({**steps[0], "id": "goes on", "ignore_eog": 1})
+        stops, goes_on = runner.run(steps, job)
+        assert stops["stop"] == "string"
+        assert stops["text"] == whole[: whole.index(stop)]
+        assert stop in texts[stops["tokens"]["generated"]]  # its tokens are counted
+        assert stop not in texts[stops["tokens"]["generated"] - 1]
+        assert (goes_on["stop"], goes_on["text"]) == ("length", whole)
 
 
-def test_the_earliest_of_two_stop_strings_counts(runner: Runner, picture: Path) -> None:
-    """Otherwise what the answer holds depends on the order in which the stop strings are listed."""
-    whole = prefixes(runner, picture)[-1]
-    steps = [runner.step("1", picture, max_tokens=MANY)]
-    [line] = runner.run(steps, [*runner.job(), ("stop", whole[1]), ("stop", whole[0])])
+def test_the_earliest_of_two_stop_strings_counts(
+    runner: Runner, picture: Path, endless: Path
+) -> None:
+    """Otherwise what an answer holds depends on the order in which the stop strings are listed."""
+    whole = prefixes(runner, picture, endless)[-1]
+    job = [*runner.job(model=endless), ("stop", whole[1]), ("stop", whole[0])]
+    [line] = runner.run([runner.step("1", picture, max_tokens=MANY)], job)
     assert line["text"] == ""
+
+
+def test_half_a_character_is_replaced(runner: Runner, picture: Path) -> None:
+    """Otherwise an answer that is cut within a character makes a line that no JSON parser reads."""
+    first_byte_of_three = runner.favouring("\u00e2", by=1e6)  # as GPT-2's vocabulary writes E2
+    steps = [runner.step("1", picture, max_tokens=2, ignore_eog=1)]
+    [line] = runner.run(steps, runner.job(model=first_byte_of_three))
+    assert line["text"] == "\ufffd\ufffd"
 
 
 def test_times_add_up(runner: Runner, picture: Path) -> None:

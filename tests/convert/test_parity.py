@@ -1,0 +1,125 @@
+"""A bundle computes what PyTorch computes, for every layout that a checkpoint comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imp_deploy.convert.export import Exported, export
+from imp_deploy.convert.hub import Located, locate
+from imp_deploy.convert.plan import Options
+from imp_deploy.convert.verify import Bounds, Row, failures, verify
+from tests.checkpoints import Sizes, make_checkpoint
+from tests.pictures import write_all
+from tests.quiet import Quiet
+
+GROUPED = Sizes(kv_heads=2)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Arguments of `make_checkpoint`, and which of its sides to export."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    resolutions: tuple[int, ...] = (384, 196)
+
+
+LAYOUTS = {
+    "phi2-hub": Layout({"family": "phi2", "naming": "hub"}),
+    "phi2-hub-all-layers-bin": Layout(
+        {"family": "phi2", "naming": "hub", "tower": "all", "weights": "bin", "dtype": "bf16"},
+        (196,),
+    ),
+    "phi2-hub-196": Layout({"family": "phi2", "naming": "hub", "image_size": 196}, (196,)),
+    "phi2-train-pad-sharded": Layout(
+        {"family": "phi2", "naming": "train", "aspect": "pad", "shards": 3, "dtype": "bf16"}
+    ),
+    "phi2-train-separate-f32": Layout(
+        {"family": "phi2", "naming": "train", "tower": "separate", "dtype": "f32"}, (196,)
+    ),
+    "qwen2-separate-bin-sharded": Layout(
+        {
+            "family": "qwen2",
+            "naming": "train",
+            "tower": "separate",
+            "weights": "bin",
+            "shards": 2,
+            "sizes": GROUPED,
+        }
+    ),
+    "qwen2-pad-f32": Layout(
+        {"family": "qwen2", "naming": "train", "aspect": "pad", "dtype": "f32"}, (196,)
+    ),
+    "phi3-pad": Layout(
+        {"family": "phi3", "naming": "train", "aspect": "pad", "dtype": "bf16", "sizes": GROUPED}
+    ),
+    "phi3-square-bin-all": Layout(
+        {"family": "phi3", "naming": "train", "weights": "bin", "tower": "all"}, (196,)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    located: Located
+    exported: Exported
+    bundle: Path
+
+
+def make(folder: Path, layout: Layout, **options: Any) -> Case:
+    located = locate(str(make_checkpoint(folder / "checkpoint", **layout.arguments)), None)
+    chosen = Options(bits=(16,), resolutions=layout.resolutions, **options)
+    exported = export(
+        located.folder, folder / "bundle", chosen, tower=located.tower, progress=Quiet()
+    )
+    return Case(located, exported, folder / "bundle")
+
+
+def rows_of(case: Case, images: list[Path]) -> list[Row]:
+    return verify(
+        case.bundle,
+        case.exported.bundle,
+        case.located,
+        images,
+        question="What is in the picture?",
+        max_tokens=12,
+    )
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_exact(name: str, tmp_path: Path) -> None:
+    """Otherwise the phone answers, fluently, something that the model would not have said."""
+    case = make(tmp_path, LAYOUTS[name])
+    rows = rows_of(case, list(write_all(tmp_path).values()))
+    assert len(rows) == 6 * len(LAYOUTS[name].resolutions)
+    assert failures(rows, Bounds()) == []
+    assert min(row.worst_cosine for row in rows) > 0.99999
+
+
+def test_a_lost_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libmtmd runs one block less unless the file names the layer, and reports nothing."""
+    from imp_deploy.convert import plan
+
+    real = plan.mmproj_metadata
+
+    def without_layer(*arguments: Any) -> dict[str, Any]:
+        return {k: v for k, v in real(*arguments).items() if k != "clip.vision.feature_layer"}
+
+    monkeypatch.setattr(plan, "mmproj_metadata", without_layer)
+    case = make(tmp_path, LAYOUTS["phi2-hub-196"])
+    images = [write_all(tmp_path)["landscape"]]
+    assert failures(rows_of(case, images), Bounds())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_quantized_tower_runs_and_is_reported(bits: int, tmp_path: Path) -> None:
+    """Fewer bits change the embeddings, so no bound applies unless the user gives one."""
+    case = make(tmp_path, LAYOUTS["phi2-hub-196"], vision_bits=bits)
+    rows = rows_of(case, [write_all(tmp_path)["landscape"]])
+    assert failures(rows, Bounds()) == []
+    assert 0.8 < rows[0].worst_cosine < 0.99999
+    assert failures(rows, Bounds(min_cosine=0.99999))
+    assert any("F16" in note for note in case.exported.notes)
