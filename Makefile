@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types unit package clean
+.PHONY: demo test lint types unit package picture bench-export clean
 
 demo: $(VENV)/base
 	@echo "==> Exporting the demo checkpoint"
@@ -48,6 +48,15 @@ package: $(VENV)/test
 	build/wheel/venv/bin/imp-deploy export build/wheel/checkpoint build/wheel/bundle --bits 4
 	build/wheel/venv/bin/imp-deploy run build/wheel/bundle --prompt "What colour is the circle?" \
 		--image build/wheel/checkpoint/images/scene-1.png
+
+picture: $(VENV)/base
+	rm -rf demo-out
+	$(BIN)/python docs/picture.py docs/demo.svg
+
+# A random checkpoint of Imp-3B's size to all files: time and peak memory. Needs 25 GB in BENCH.
+BENCH ?= build/bench
+bench-export: $(VENV)/base
+	$(BIN)/python -m imp_deploy.bench.full_size $(BENCH)
 
 $(VENV)/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from imp_deploy.convert import safetensors_file, torch_file
 from imp_deploy.convert.families.base import short
 from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
+
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 
@@ -36,7 +36,7 @@ class Checkpoint:
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Reads configuration and tensor headers; no weights yet."""
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise BadInput(
             f"{folder} is not a folder; give a checkpoint folder with config.json and weights, or "
             "a hub id like MILVLG/imp-v1-3b."
@@ -58,6 +58,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if listed is not None:
         _check_index(folder, listed, tensors)
     return Checkpoint(folder, config, tensors, weight_files)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # longer than a path can be, or in a folder that is closed to us
+        return False
 
 
 def _refuse_adapter(folder: Path) -> None:
@@ -155,7 +162,7 @@ def read_rows(tensor: Tensor, first: int, count: int, handle: int) -> np.ndarray
     elements, flat; `handle` is an open file descriptor of `tensor.path`."""
     width = tensor.columns * ELEMENT_BYTES[tensor.dtype]
     buffer = np.empty(count * width, dtype=np.uint8)
-    view, position = memoryview(buffer), tensor.offset + first * width
+    view, position = buffer.data, tensor.offset + first * width
     while view:
         try:
             got = os.preadv(handle, [view], position)

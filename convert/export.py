@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,27 +12,27 @@ from pathlib import Path
 from typing import Protocol
 
 from gguf import GGUFReader
-
-from imp_deploy import llama, prompt
-from imp_deploy import bundle as bundles
-from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
 from imp_deploy.convert import partial
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.plan import Model, Options, Plan, Target, Work, make_plan, read_model
 from imp_deploy.convert.stream import combine, hash_weights, stream
 from imp_deploy.convert.tower import MEAN, STD
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
+
+from imp_deploy import bundle as bundles
+from imp_deploy import llama, prompt
+from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
 from imp_deploy.errors import BadInput, ImpError
 from imp_deploy.files import (
     full_disk_is_bad_input,
     locked,
-    read_json_object,
     sha256_of,
     sync_folder,
 )
 
 # Raised whenever the same checkpoint would give other files than before.
 _FORMAT = 1
+_REPLACED = "replaced.json"
 
 
 class Progress(Protocol):
@@ -68,24 +69,30 @@ def export(
     calls the checkpoint (a hub id), else its folder.
     """
     model = read_model(checkpoint, tower, options.name)
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file; give a folder for the bundle.")
+    source = Source(
+        model=_text(source_name or str(checkpoint)),
+        family=model.family.name,
+        weights_sha256="",
+        settings_sha256=_settings_hash(model),
+        stamp=_stamp(model),
+    )
     with full_disk_is_bad_input(out):
+        if out.exists() and not out.is_dir():
+            raise BadInput(f"{out} is a file; give a folder for the bundle.")
         out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with locked(out), full_disk_is_bad_input(out):
         plan = make_plan(model, options, out)
-        source = Source(
-            model=source_name or str(checkpoint),
-            family=model.family.name,
-            weights_sha256="",
-            settings_sha256=_settings_hash(model),
-            stamp=_stamp(model),
-        )
-        existing = None if force else _existing(out, plan, source, model, progress)
-        kept = _kept(out, plan, existing)
+        found = None if force else _existing(out, plan, source, model, progress)
+        existing = None if found is None else _whole_part(out, found, progress)
+        kept = _kept(plan, existing)
         todo = _without(plan, set(kept))
         notes = _notes(model, plan)
         if existing is not None and not todo.files:
+            existing = dataclasses.replace(
+                existing, source=dataclasses.replace(existing.source, stamp=source.stamp)
+            )
+            if existing != found:
+                bundles.save(out, existing)
             partial.remove(out)
             return Exported(existing, (), kept, notes)
         files, weights = _write(out, todo, source, progress)
@@ -106,7 +113,8 @@ def _write(
     """Fills the unfinished files; returns their manifest entries and the weights' hash."""
     names = [f.about.path for f in plan.files]
     key = hashlib.sha256(repr((source, names, _headers(plan))).encode()).hexdigest()
-    with partial.open_partial(out, plan.files, key) as journal:
+    tensors = {w.source.name for w in plan.work}
+    with partial.open_partial(out, plan.files, key, tensors) as journal:
         todo = [w for w in plan.work if w.source.name not in journal.finished]
         progress.start("exporting", sum(w.source.nbytes for w in todo))
         try:
@@ -127,9 +135,16 @@ def _verified(out: Path, files: Sequence[OutputFile], progress: Progress) -> lis
 
     def check(file: OutputFile) -> BundleFile:
         path = _place(out, file)
-        found = {t.name: t.data_offset for t in GGUFReader(path).tensors}
+        try:
+            found = {t.name: t.data_offset for t in GGUFReader(path).tensors}
+        except (ValueError, IndexError, KeyError):
+            found = {}
         if found != {name: slot.offset for name, slot in file.slots.items()}:
-            raise ImpError(f"{path} does not read back as it was written; run again with --force.")
+            partial.remove(out)
+            raise ImpError(
+                f"{path} does not read back as it was written; check the disk, then run the same "
+                "command again."
+            )
         digest = sha256_of(path)
         progress.advance(file.size)
         return dataclasses.replace(file.about, bytes=file.size, sha256=digest)
@@ -144,35 +159,34 @@ def _place(out: Path, file: OutputFile) -> Path:
 
 
 def _publish(out: Path, plan: Plan, bundle: Bundle, *, extends: bool) -> None:
-    """Gives the files their names; the manifest comes last and only then is the bundle there.
+    """Gives the files their names when nothing is left to write; the manifest comes last, and only
+    then is the bundle there.
 
-    A manifest that is replaced goes first, so that it never describes other files than it did.
+    A manifest that is replaced goes first, so that it never describes other files than it did. It
+    is kept until its files are gone too.
     """
-    stale = _listed(out) - {f.path for f in bundle.files}
-    if not extends:
-        (out / MANIFEST).unlink(missing_ok=True)
-    for file in plan.files:
-        unfinished = out / partial.FOLDER / file.about.path
-        if unfinished.exists():
-            unfinished.replace(out / file.about.path)
-    sync_folder(out)
-    bundles.save(out, bundle)
-    for name in stale:
+    unfinished = out / partial.FOLDER
+    bundles.save(unfinished, bundle)
+    if not extends and (out / MANIFEST).exists():
+        (out / MANIFEST).replace(unfinished / _REPLACED)
+    listed = _listed(out / MANIFEST) | _listed(unfinished / _REPLACED)
+    for name in (file.about.path for file in plan.files):
+        if (unfinished / name).exists():
+            (unfinished / name).replace(out / name)
+    for name in listed - {file.path for file in bundle.files}:
         (out / name).unlink(missing_ok=True)
+    sync_folder(out)
+    (unfinished / MANIFEST).replace(out / MANIFEST)
+    sync_folder(out)
     partial.remove(out)
 
 
-def _listed(out: Path) -> set[str]:
-    """The files that the manifest in `out` names, as far as it can be read."""
+def _listed(manifest: Path) -> set[str]:
+    """The files that a manifest names, as far as it can be read."""
     try:
-        return {f.path for f in _manifest(out).files}
+        return {file.path for file in bundles.read(manifest).files}
     except BadInput:
         return set()
-
-
-def _manifest(out: Path) -> Bundle:
-    path = out / MANIFEST
-    return bundles.parse(read_json_object(path), str(path))
 
 
 def _existing(
@@ -188,7 +202,7 @@ def _existing(
                 "folder, or overwrite it with --force."
             )
         return None
-    found = _manifest(out)
+    found = bundles.read(out / MANIFEST)
     same = (
         found.name == model.name
         and found.source.family == source.family
@@ -206,18 +220,26 @@ def _existing(
     return found
 
 
-def _kept(out: Path, plan: Plan, existing: Bundle | None) -> tuple[str, ...]:
-    """Files of the plan that the bundle has in full size."""
-    if existing is None:
-        return ()
-    sizes = {f.path: f.bytes for f in existing.files}
-    return tuple(
-        name
-        for name in (f.about.path for f in plan.files)
-        if name in sizes
-        and (out / name).is_file()
-        and (out / name).stat().st_size == sizes[name]
-    )
+def _whole_part(out: Path, bundle: Bundle, progress: Progress) -> Bundle:
+    """The bundle with those of its files that are there and undamaged."""
+    progress.start("checking", sum(file.bytes for file in bundle.files))
+
+    def whole(file: BundleFile) -> bool:
+        path = out / file.path
+        same = path.is_file() and path.stat().st_size == file.bytes
+        same = same and sha256_of(path) == file.sha256
+        progress.advance(file.bytes)
+        return same
+
+    with ThreadPoolExecutor(2) as pool:
+        checked = list(zip(bundle.files, pool.map(whole, bundle.files), strict=True))
+    return dataclasses.replace(bundle, files=tuple(file for file, same in checked if same))
+
+
+def _kept(plan: Plan, existing: Bundle | None) -> tuple[str, ...]:
+    """Files of the plan that the bundle has."""
+    has = {file.path for file in existing.files} if existing is not None else set()
+    return tuple(f.about.path for f in plan.files if f.about.path in has)
 
 
 def _without(plan: Plan, skip: set[str]) -> Plan:
@@ -256,6 +278,11 @@ def _bundle(model: Model, source: Source, files: Sequence[BundleFile]) -> Bundle
 def _llama_cpp() -> LlamaCpp:
     lock = llama.lock()
     return LlamaCpp(package=lock.version, commit=lock.commit)
+
+
+def _text(name: str) -> str:
+    """`name` as UTF-8 can hold it: a folder's name may be any bytes."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _settings_hash(model: Model) -> str:
@@ -302,5 +329,3 @@ def _notes(model: Model, plan: Plan) -> tuple[str, ...]:
                 f"whole blocks of {about.type} (the first is {halves[0]})."
             )
     return tuple(notes)
-
-

@@ -6,7 +6,6 @@ time, so one pass over the checkpoint fills all files.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
+from imp_deploy.convert.ggml import nbytes
 
 from imp_deploy.bundle import BundleFile
-from imp_deploy.convert.ggml import nbytes
 
 _ALIGNMENT = 32
 
@@ -65,7 +64,7 @@ def lay_out(
     writer.write_ti_data_to_file()
     writer.close()
     header = scratch.read_bytes()
-    os.unlink(scratch)
+    scratch.unlink()
     header += b"\0" * (-len(header) % _ALIGNMENT)
     slots: dict[str, Slot] = {}
     offset = len(header)

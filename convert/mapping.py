@@ -18,6 +18,7 @@ from imp_deploy.convert.tower import (
     tower_rules,
     tower_sizes,
 )
+
 from imp_deploy.errors import BadInput
 
 

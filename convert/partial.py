@@ -10,12 +10,13 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.plan import Work
+
 from imp_deploy.files import full_disk_is_bad_input, require_space
 
 FOLDER = ".partial"
@@ -53,25 +54,30 @@ class Journal:
 
 
 @contextlib.contextmanager
-def open_partial(out: Path, files: Sequence[OutputFile], key: str) -> Iterator[Journal]:
+def open_partial(
+    out: Path, files: Sequence[OutputFile], key: str, tensors: Set[str]
+) -> Iterator[Journal]:
     """The unfinished files of this very export, new or as an earlier run left them.
 
-    `key` identifies checkpoint, options and layout; another key's leftovers are removed.
+    `key` identifies checkpoint, options and layout; another key's leftovers are removed, and so are
+    those that lack a file. `tensors`: the names of all that the files are made of.
     """
     folder = out / FOLDER
-    if _read_key(folder) != key:
-        shutil.rmtree(folder, ignore_errors=True)
-    finished = _read_finished(folder)
-    paths = [folder / file.about.path for file in files]
-    there = sum(p.stat().st_blocks * 512 for p in paths if p.exists())
-    require_space(out, sum(file.size for file in files) - there)
-    handles: list[int] = []
     with full_disk_is_bad_input(folder):
+        finished = _read_finished(folder) if _read_key(folder) == key else {}
+        goes_on = _all_there(out, files, published=tensors <= finished.keys())
+        if not goes_on:
+            remove(out)
+            finished = {}
+        paths = [folder / file.about.path for file in files]
+        there = sum(p.stat().st_blocks * 512 for p in paths if p.exists())
+        require_space(out, sum(file.size for file in files) - there)
         folder.mkdir(exist_ok=True)
-        if not (folder / "key").exists():
+        if not goes_on:
             for file, path in zip(files, paths, strict=True):
                 _create(file, path)
             (folder / "key").write_text(key)
+        handles: list[int] = []
         try:
             # A file that is gone was complete and has its final name already.
             handles += [os.open(p, os.O_WRONLY) for p in paths if p.exists()]
@@ -81,29 +87,51 @@ def open_partial(out: Path, files: Sequence[OutputFile], key: str) -> Iterator[J
                 os.close(handle)
 
 
+def _all_there(out: Path, files: Sequence[OutputFile], *, published: bool) -> bool:
+    """Whether every file is there to go on with; a complete one (`published`) may have its final
+    name already."""
+    places = (out / FOLDER, out) if published else (out / FOLDER,)
+    return all(
+        any(_size(place / file.about.path) == file.size for place in places) for file in files
+    )
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
 def _create(file: OutputFile, path: Path) -> None:
     """The file in its full size, with its header: a full disk shows now and not an hour later."""
     with path.open("wb") as out:
         os.posix_fallocate(out.fileno(), 0, file.size)
         out.write(file.header)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _read_key(folder: Path) -> str | None:
     try:
         return (folder / "key").read_text()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 
 def _read_finished(folder: Path) -> dict[str, str]:
-    finished: dict[str, str] = {}
-    try:
-        lines = (folder / "journal").read_text().split("\n")
-    except OSError:
-        return finished
-    for line in lines[:-1]:  # a line that a crash cut short has no newline
-        name, digest = json.loads(line)
+    """The journal's whole lines. A line that a crash cut short is removed from the file, because
+    the next one would be written right behind it."""
+    path, finished, good = folder / "journal", dict[str, str](), 0
+    content = path.read_bytes() if path.is_file() else b""
+    for line in content.splitlines(keepends=True):
+        try:
+            name, digest = json.loads(line)
+        except (ValueError, TypeError):
+            break
+        if not line.endswith(b"\n") or not isinstance(name, str) or not isinstance(digest, str):
+            break
         finished[name] = digest
+        good += len(line)
+    if good < len(content):
+        os.truncate(path, good)
     return finished
 
 

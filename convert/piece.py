@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
-
 from imp_deploy.convert import ggml
 from imp_deploy.convert.checkpoint import read_rows
 from imp_deploy.convert.plan import Work
 from imp_deploy.convert.positions import interpolate
 from imp_deploy.convert.tensor import Tensor
+
 from imp_deploy.errors import BadInput
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,7 +50,7 @@ def process(piece: Piece, source: int, targets: Sequence[int]) -> bytes:
     """
     tensor = piece.work.source
     raw = read_rows(tensor, piece.first, piece.count, source)
-    digest = hashlib.sha256(raw).digest()
+    digest = hashlib.sha256(raw.data).digest()
     values = _Values(tensor, raw)
     start = piece.first * tensor.columns
     for target in piece.work.targets:
@@ -131,7 +131,7 @@ class _Values:
 
 
 def _write(handle: int, data: Array, offset: int) -> None:
-    view = memoryview(data.view(np.uint8).reshape(-1))
+    view = data.view(np.uint8).reshape(-1).data
     while view:
         written = os.pwrite(handle, view, offset)
         view, offset = view[written:], offset + written

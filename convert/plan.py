@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gguf import LlamaFileType
-
-from imp_deploy import prompt
-from imp_deploy.bundle import BundleFile, Mode
 from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.families.base import Dimensions, Family, Value
@@ -36,6 +33,9 @@ from imp_deploy.convert.tower import (
     read_tower,
 )
 from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
+
+from imp_deploy import prompt
+from imp_deploy.bundle import BundleFile, Mode
 from imp_deploy.errors import BadInput
 
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and the name gets a prefix and an ending

@@ -6,19 +6,19 @@ itself instead of with the exporter's modules: a mistake there must not be repea
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+from imp_deploy.convert.reference_weights import read_weights
 
 from imp_deploy.errors import BadInput
+from imp_deploy.files import read_json_object
 from imp_deploy.image import squash
 
 if TYPE_CHECKING:
@@ -175,11 +175,11 @@ def load_reference(
     needs about 13 GB of memory. Raises `BadInput`.
     """
     require_torch()
-    config = _read_json(model / "config.json")
+    config = read_json_object(model / "config.json")
     kind = _kind(config, model)
     expect(config, "mm_projector_type", "mlp2x_gelu", model)
     expect(config, "mm_vision_select_feature", "patch", model)
-    llm_state, projector_state, tower_state = _split(_read_weights(model))
+    llm_state, projector_state, tower_state = _split(read_weights(model))
     stated = config.get("vision_tower_config")
     if tower_state and vision_tower is not None:
         raise BadInput(f"{model} holds its own vision tower; leave {vision_tower} out")
@@ -187,7 +187,7 @@ def load_reference(
         vision_tower = _named_tower(config, model) if vision_tower is None else vision_tower
         tower_state = _read_tower(vision_tower)
         if stated is None:
-            siglip = _read_json(vision_tower / "config.json")
+            siglip = read_json_object(vision_tower / "config.json")
             stated = siglip.get("vision_config", siglip)
 
     vision = _vision_config(tower_state, stated, model)
@@ -250,50 +250,6 @@ def _mode(config: dict[str, Any], model: Path) -> Mode:
     return "pad" if ratio == "pad" else "squash"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: {error}") from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{path} does not hold a JSON object")
-    return value
-
-
-def _read_weights(folder: Path) -> State:
-    """All tensors as they are stored; the files stay mapped, nothing is copied yet."""
-    import torch
-    from safetensors.torch import load_file
-
-    def read_bin(path: Path) -> State:
-        mapped = zipfile.is_zipfile(path)  # the format before torch 1.6 cannot be mapped
-        loaded: State = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        return loaded
-
-    kinds: tuple[tuple[str, str, Callable[[Path], State]], ...] = (
-        ("model.safetensors.index.json", "model*.safetensors", load_file),
-        ("pytorch_model.bin.index.json", "pytorch_model*.bin", read_bin),
-    )
-    for index, pattern, read in kinds:
-        files = sorted(folder.glob(pattern))
-        if (folder / index).is_file():
-            weight_map = _read_json(folder / index)["weight_map"]
-            files = [folder / name for name in sorted(set(weight_map.values()))]
-        if not files:
-            continue
-        weights: State = {}
-        for file in files:
-            try:
-                part = read(file)
-            except Exception as error:  # each library has its own errors for a broken file
-                raise BadInput(f"{file}: {error}") from error
-            if twice := weights.keys() & part.keys():
-                raise BadInput(f"{file}: stored before in another shard: {sorted(twice)}")
-            weights |= part
-        return weights
-    raise BadInput(f"{folder}: no model*.safetensors and no pytorch_model*.bin")
-
-
 def _split(weights: State) -> tuple[State, State, State]:
     """(language model, projector, vision tower), under the names of transformers' modules."""
     llm: State = {}
@@ -322,7 +278,7 @@ def _named_tower(config: dict[str, Any], model: Path) -> Path:
 
 
 def _read_tower(folder: Path) -> State:
-    weights = {k: v for k, v in _read_weights(folder).items() if not UNUSED_SIGLIP.match(k)}
+    weights = {k: v for k, v in read_weights(folder).items() if not UNUSED_SIGLIP.match(k)}
     others = [name for name in weights if not name.startswith("vision_model.")]
     if others or not weights:
         raise BadInput(f"{folder} is not a SigLIP checkpoint; unknown tensors: {others[:5]}")

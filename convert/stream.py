@@ -18,9 +18,7 @@ Done = Callable[[Work, str], None]
 Advance = Callable[[int], None]
 
 
-def stream(
-    work: Sequence[Work], targets: Sequence[int], done: Done, advance: Advance
-) -> None:
+def stream(work: Sequence[Work], targets: Sequence[int], done: Done, advance: Advance) -> None:
     """Processes `work` in the order in which the checkpoint's files hold it.
 
     `targets`: descriptors of the output files. `done(work, digest)` is called once per tensor, in
@@ -29,12 +27,12 @@ def stream(
     ordered = sorted(work, key=lambda w: (str(w.source.path), w.source.offset))
     ggml.load()
     workers = len(os.sched_getaffinity(0))
-    with _open_all({w.source.path for w in ordered}) as handles:
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                _feed(pool, 2 * workers, ordered, handles, targets, done, advance)
-            finally:
-                pool.shutdown(cancel_futures=True)
+    paths = {w.source.path for w in ordered}
+    with _open_all(paths) as handles, ThreadPoolExecutor(workers) as pool:
+        try:
+            _feed(pool, 2 * workers, ordered, handles, targets, done, advance)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _feed(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imp_deploy.bundle import Mode
 from imp_deploy.convert.families.base import (
     Config,
     Rule,
@@ -20,6 +19,8 @@ from imp_deploy.convert.families.base import (
     short,
 )
 from imp_deploy.convert.tensor import Tensor
+
+from imp_deploy.bundle import Mode
 from imp_deploy.errors import BadInput
 
 # SigLIP-SO400M/14, for checkpoints that only name their tower (google/siglip-so400m-patch14-384).

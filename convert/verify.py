@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from imp_deploy.convert.families import family_of
+from imp_deploy.convert.hub import Located
+from imp_deploy.convert.vocab import read_vocabulary
 from PIL import Image
 
 from imp_deploy import prompt, runner
 from imp_deploy.build import build_host
 from imp_deploy.bundle import Bundle, BundleFile
-from imp_deploy.convert.families import family_of
-from imp_deploy.convert.hub import Located
-from imp_deploy.convert.vocab import read_vocabulary
 from imp_deploy.demo import scenes
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
@@ -161,9 +161,7 @@ class _Expected:
     logits: Array
 
 
-def _expected(
-    model: Reference, picture: Image.Image, texts: _Texts, max_tokens: int
-) -> _Expected:
+def _expected(model: Reference, picture: Image.Image, texts: _Texts, max_tokens: int) -> _Expected:
     embeddings = model.embed(picture)
     ids, logits = model.greedy(texts.before, embeddings, texts.after, max_tokens, None)
     return _Expected(embeddings, ids, logits)
@@ -191,7 +189,8 @@ def _tokenizer(checkpoint: Path) -> Any:
             "verify needs PyTorch and transformers; run `pip install 'imp-deploy[torch]'`."
         ) from None
     if (checkpoint / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"))
+        kind: Any = PreTrainedTokenizerFast
+        return kind(tokenizer_file=str(checkpoint / "tokenizer.json"))
     return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gguf import TokenType
-
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.convert.sentencepiece_file import read_pieces
+
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 

@@ -108,7 +108,7 @@ def load(folder: Path) -> Bundle:
         raise BadInput(f"{folder} is not a folder; give the folder that `export` wrote.")
     if not (folder / MANIFEST).is_file():
         raise BadInput(f"{folder} holds no {MANIFEST}; give the folder that `export` wrote.")
-    bundle = read(folder)
+    bundle = read(folder / MANIFEST)
     for file in bundle.files:
         place = folder / file.path
         if not place.is_file():
@@ -121,9 +121,8 @@ def load(folder: Path) -> Bundle:
     return bundle
 
 
-def read(folder: Path) -> Bundle:
-    """The manifest alone, whatever became of the files."""
-    path = folder / MANIFEST
+def read(path: Path) -> Bundle:
+    """The manifest `path` alone, whatever became of the files."""
     return parse(read_json_object(path, _CURE), str(path))
 
 
@@ -210,23 +209,9 @@ def _fits(value: Any, hint: Any) -> bool:
 def _check(bundle: Bundle, where: str) -> None:
     paths = [file.path for file in bundle.files]
     for file in bundle.files:
-        if _leads_away(file.path):
-            raise BadInput(
-                f"{where} names {file.path!r}, which is no GGUF file in its folder; {_CURE}."
-            )
+        _check_file(file, where)
         if paths.count(file.path) > 1:
             raise BadInput(f"{where} lists {file.path} twice; {_CURE}.")
-        numbers: list[int | None] = [
-            file.bits,
-            file.bytes,
-            1 if file.resized_from is None else file.resized_from,
-        ]
-        if file.role == "vision":
-            numbers += [file.resolution, file.visual_tokens]
-        if any(n is None or not 0 < n < _LARGEST for n in numbers):
-            raise BadInput(f"{where}: the numbers of {file.path} are not positive; {_CURE}.")
-        if not re.fullmatch("[0-9a-f]{64}", file.sha256):
-            raise BadInput(f"{where}: the sha256 of {file.path} is none; {_CURE}.")
     means = (bundle.preprocess.mean, bundle.preprocess.std)
     if any(len(values) != 3 for values in means) or min(bundle.preprocess.std) <= 0:
         raise BadInput(f"{where}: mean and std are not three numbers each; {_CURE}.")
@@ -237,6 +222,20 @@ def _check(bundle: Bundle, where: str) -> None:
         )
     if "" in bundle.prompt.stop:
         raise BadInput(f"{where}: an empty stop string would end every answer at once; {_CURE}.")
+
+
+def _check_file(file: BundleFile, where: str) -> None:
+    if _leads_away(file.path):
+        raise BadInput(f"{where} names {file.path!r}, no GGUF file in its folder; {_CURE}.")
+    numbers: list[int | None] = [file.bits, file.bytes]
+    if file.role == "vision":
+        numbers += [file.resolution, file.visual_tokens]
+    if file.resized_from is not None:
+        numbers.append(file.resized_from)
+    if any(n is None or not 0 < n < _LARGEST for n in numbers):
+        raise BadInput(f"{where}: the numbers of {file.path} are not positive; {_CURE}.")
+    if not re.fullmatch("[0-9a-f]{64}", file.sha256):
+        raise BadInput(f"{where}: the sha256 of {file.path} is no hash; {_CURE}.")
 
 
 def _leads_away(path: str) -> bool:

@@ -73,10 +73,15 @@ def read_json_object(path: Path, cure: str = "download it again") -> dict[str, A
 
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        buffer = bytearray(_READ_SIZE)
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
+    try:
+        with path.open("rb", buffering=0) as file:
+            buffer = bytearray(_READ_SIZE)
+            while count := file.readinto(buffer):
+                digest.update(memoryview(buffer)[:count])
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror}); check its rights and its disk."
+        ) from None
     return digest.hexdigest()
 
 

@@ -50,7 +50,9 @@ def include_folder() -> Path:
 def _package() -> Path:
     pinned = lock()
     install = f"`pip install {pinned.package}=={pinned.version}`"
-    spec = importlib.util.find_spec("llama_cpp")  # found, not imported: importing loads models' libs
+    spec = importlib.util.find_spec(
+        "llama_cpp"
+    )  # found, not imported: importing loads models' libs
     if spec is None or not spec.submodule_search_locations:
         raise DeviceError(f"{pinned.package} is not installed; run {install}.")
     installed = importlib.metadata.version(pinned.package)

@@ -20,13 +20,15 @@ SYSTEM = (
 @dataclass(frozen=True, kw_only=True)
 class ChatFormat:
     """One turn is `system_start + SYSTEM + system_end + user_start + <image>\\n + question +
-    user_end + assistant_start`, and the answer ends with `assistant_end` or one of `stop`."""
+    user_end + assistant_start`. Answers in a history begin with `answer_start`, which the model
+    generates itself, and end with `assistant_end`; an answer also ends at any of `stop`."""
 
     system_start: str
     system_end: str
     user_start: str
     user_end: str
     assistant_start: str
+    answer_start: str
     assistant_end: str
     stop: tuple[str, ...]
     normalize: Literal["NFC"] | None = None
@@ -39,6 +41,7 @@ VICUNA_PHI2 = ChatFormat(
     user_start="USER: ",
     user_end=" ",
     assistant_start="ASSISTANT:",
+    answer_start=" ",
     assistant_end="</s>",
     stop=("</s>", "<|endoftext|>"),
 )
@@ -48,6 +51,7 @@ CHATML = ChatFormat(
     user_start="<|im_start|>user\n",
     user_end="<|im_end|>\n",
     assistant_start="<|im_start|>assistant\n",
+    answer_start="",
     assistant_end="<|im_end|>\n",
     stop=("<|im_end|>",),
     # Qwen's tokenizer composes characters first; llama.cpp's leaves them as they come.
@@ -59,6 +63,7 @@ PHI3 = ChatFormat(
     user_start="<|user|>\n",
     user_end="<|end|>\n",
     assistant_start="<|assistant|>\n",
+    answer_start="",
     assistant_end="<|end|>\n",
     stop=("<|end|>",),
 )
@@ -111,12 +116,10 @@ def chat_template(chat: ChatFormat) -> str:
             "{%- endif -%}",
             "{%- for message in messages -%}",
             "{%- if message['role'] == 'user' -%}",
-            "{{- "
-            + f"{quoted(chat.user_start)} + ({marked}) + {quoted(chat.user_end)}"
-            + " -}}",
+            "{{- " + f"{quoted(chat.user_start)} + ({marked}) + {quoted(chat.user_end)}" + " -}}",
             "{%- elif message['role'] == 'assistant' -%}",
             "{{- "
-            + f"{quoted(chat.assistant_start + ' ') if chat is VICUNA_PHI2 else quoted(chat.assistant_start)}"
+            + quoted(chat.assistant_start + chat.answer_start)
             + f" + message['content'] + {quoted(chat.assistant_end)}"
             + " -}}",
             "{%- endif -%}",

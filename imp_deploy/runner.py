@@ -18,7 +18,8 @@ JOB_HEADER = "imp-job 1"
 class Step:
     """One question about one image (or none). `prompt` holds `<image>` once if `image` is given;
     `side` in pixels. The last three name files that the runner writes: float32 embeddings
-    [visual tokens, hidden], float32 logits [generated, vocabulary], uint8 pixels [side, side, 3]."""
+    [visual tokens, hidden], float32 logits [generated, vocabulary] and uint8 pixels
+    [side, side, 3]."""
 
     id: str
     prompt: str
@@ -138,4 +139,3 @@ def _answer(record: dict[str, Any] | None, step: str) -> Answer:
             "seconds": Seconds(**record["seconds"]),
         }
     )
-

@@ -22,6 +22,7 @@ from imp_deploy.convert.families.base import (
     refuse_unless,
     rope,
 )
+
 from imp_deploy.prompt import VICUNA_PHI2
 
 

@@ -23,6 +23,7 @@ from imp_deploy.convert.families.base import (
     refuse_unless,
     rope,
 )
+
 from imp_deploy.prompt import PHI3
 
 

@@ -24,7 +24,7 @@ def command(
     console.print(f"Checkpoint: {written.checkpoint}", highlight=False, soft_wrap=True)
     for example in written.examples:
         console.print(
-            f"{example['image']}: {example['question']} [dim]({example['answer']})[/]",
+            f"{example['image']}: {example['question']} ({example['answer']})",
             highlight=False,
             soft_wrap=True,
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from imp_deploy import bundle as bundles
 from imp_deploy.cli.output import JsonFlag, console, gib, print_json
@@ -51,7 +52,7 @@ def command(
 
 
 def _short(text: str) -> str:
-    one_line = text.replace("\n", "\\n").replace("[", "\\[")
+    one_line = text.replace("\n", "\\n")
     return one_line if len(one_line) <= 100 else one_line[:97] + "..."
 
 
@@ -74,8 +75,5 @@ def _print_bundle(bundle: bundles.Bundle) -> None:
         ("preprocessing", f"{bundle.preprocess.mode}; exact in stock llama.cpp: {stock}"),
     )
     for key, value in rows:
-        console.print(f"[bold]{key}[/]: {_escape(value)}", highlight=False, soft_wrap=True)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+        line = Text.assemble((key, "bold"), ": ", value)
+        console.print(line, highlight=False, soft_wrap=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
+import unicodedata
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from imp_deploy import __version__
 from imp_deploy.cli import build, demo, export, inspect, run, verify
 from imp_deploy.cli.output import console, stderr
-from imp_deploy.errors import ImpError
+from imp_deploy.errors import DeviceError, ImpError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,10 +40,8 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.")
-    ] = False,
-    version: Annotated[
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
@@ -51,10 +52,13 @@ def _options(
 
 def main() -> None:
     """Runs one command; every error ends here."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ImpError as error:
-        _report(str(error))
+        _report(str(error), lines=isinstance(error, DeviceError))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _report("Interrupted; run the same command again to go on.")
@@ -70,11 +74,12 @@ def main() -> None:
         sys.exit(1)
 
 
-def _report(message: str) -> None:
+def _report(message: str, *, lines: bool = False) -> None:
+    """One line, whatever a path or a tensor's name holds; with `lines` its line ends stay."""
     if os.environ.get("IMP_DEPLOY_DEBUG") or "--debug" in sys.argv:
         traceback.print_exc()
-    stderr.print(f"[bold red]Error:[/] {_escape(message)}", highlight=False, soft_wrap=True)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+    kept = "\n" if lines else ""
+    shown = "".join(
+        c if c in kept or unicodedata.category(c) != "Cc" else repr(c)[1:-1] for c in message
+    )
+    stderr.print(Text.assemble(("Error:", "bold red"), " ", shown), highlight=False, soft_wrap=True)

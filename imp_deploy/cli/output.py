@@ -19,18 +19,24 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-console = Console()
-stderr = Console(stderr=True)
+# Without markup: brackets and colons in names and paths are themselves.
+console = Console(markup=False, emoji=False)
+stderr = Console(stderr=True, markup=False, emoji=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def print_json(value: Any) -> None:
-    console.file.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    try:
+        text.encode(console.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=1)
+    console.file.write(text + "\n")
 
 
 def note(text: str) -> None:
-    stderr.print(f"[dim]{text}[/]", highlight=False)
+    stderr.print(text, style="dim", highlight=False)
 
 
 class Bar:
@@ -76,9 +82,7 @@ def numbers(text: str | None, allowed: tuple[int, ...] | None, option: str) -> t
         try:
             value = int(part)
         except ValueError:
-            raise typer.BadParameter(
-                f"{part!r} is not a number", param_hint=option
-            ) from None
+            raise typer.BadParameter(f"{part!r} is not a number", param_hint=option) from None
         if value <= 0 or (allowed is not None and value not in allowed):
             raise typer.BadParameter(
                 f"{value} is not one of {', '.join(map(str, allowed or ()))}"

@@ -35,9 +35,7 @@ def command(
             f"{device!r} cannot be run on yet, only 'host'", param_hint="--device"
         )
     loaded = bundles.load(bundle)
-    variant = bundles.choose(
-        loaded, bits=bits, resolution=resolution, vision_bits=vision_bits
-    )
+    variant = bundles.choose(loaded, bits=bits, resolution=resolution, vision_bits=vision_bits)
     status = "running" if host_runner().is_file() else "building the runner (once), then running"
     with stderr.status(f"{status} ..."):
         answer = ask(
@@ -72,12 +70,14 @@ def to_json(answer: Answer, variant: Variant) -> dict[str, Any]:
 
 
 def _print(answer: Answer, variant: Variant) -> None:
-    console.print(f"[bold green]{_escape(answer.text.strip())}[/]", highlight=False)
+    console.print(answer.text.strip(), style="bold green", highlight=False)
     seconds, tokens = answer.seconds, answer.tokens
     prompt_tokens = tokens.text + tokens.visual
     table = Table("phase", "tokens", "seconds", "tokens/s")
     table.add_row("vision (T_VE)", str(tokens.visual), f"{seconds.vision:.3f}", "")
-    table.add_row("prompt", str(prompt_tokens), f"{seconds.prompt:.3f}", _rate(prompt_tokens, seconds.prompt))
+    table.add_row(
+        "prompt", str(prompt_tokens), f"{seconds.prompt:.3f}", _rate(prompt_tokens, seconds.prompt)
+    )
     table.add_row(
         "generate",
         str(tokens.generated),
@@ -96,7 +96,3 @@ def _print(answer: Answer, variant: Variant) -> None:
 
 def _rate(tokens: int, seconds: float) -> str:
     return f"{tokens / seconds:.1f}" if seconds > 0 and tokens else ""
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -17,9 +17,7 @@ HELP = "Compare a bundle with the PyTorch fp32 reference of its checkpoint."
 def command(
     bundle: Annotated[Path, typer.Argument(help="The folder that `export` wrote.")],
     reference: Annotated[str, typer.Option(help="The checkpoint: folder or hub id.")],
-    image: Annotated[
-        list[Path] | None, typer.Option(help="A picture; may be given again.")
-    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture; may be given again.")] = None,
     vision_tower: Annotated[
         str | None, typer.Option(help="SigLIP folder or hub id, if the checkpoint has none.")
     ] = None,

@@ -33,7 +33,7 @@ _SPLIT_KEY: dict[Split, int] = {"train": 0, "test": 1}
 
 @dataclass(frozen=True)
 class Item:
-    """One shape. `row`, `column`: cell of the grid. `box`: left, top, right, bottom as fractions."""
+    """One shape in the cell `row`, `column`. `box`: left, top, right, bottom as fractions."""
 
     colour: str
     shape: str

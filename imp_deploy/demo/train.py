@@ -98,7 +98,8 @@ class Imp(nn.Module):
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """`pixels` [batch, 3, side, side] in -1..1 -> patch features [batch, patches, hidden]."""
         hidden = self.embeddings(pixels, interpolate_pos_encoding=True)
-        return self.encoder(inputs_embeds=hidden).last_hidden_state
+        features: torch.Tensor = self.encoder(inputs_embeds=hidden).last_hidden_state
+        return features
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ def pick_questions(
 def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
     """An endless stream; scene numbers count up from `first`, so nothing is drawn twice."""
     prefix = tokenizer.encode(f"{SYSTEM} USER: ").ids
-    end = tokenizer.token_to_id("<|endoftext|>")
+    end: int = tokenizer.token_to_id("<|endoftext|>")
     index = first
     for side, size in itertools.cycle(stage.sides):
-        rows = []
+        rows: list[tuple[scenes.Scene, list[scenes.Question]]] = []
         for _ in range(size):
             scene = scenes.scene_at("train", index)
             rng = np.random.default_rng([SEED, 7, index])
@@ -295,7 +296,7 @@ def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.T
             if "encoder" in stage.parts:
                 loss = loss + 0.3 * (found.patch + 0.3 * found.place)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         scheduler.step()

@@ -50,7 +50,5 @@ def _pictures(folder: Path) -> list[dict[str, str]]:
     for number, (index, question) in enumerate(scenes.held_out(_PICTURES)):
         path = folder / f"scene-{number + 1}.png"
         scenes.draw(scenes.scene_at("test", index)).save(path)
-        examples.append(
-            {"image": str(path), "question": question.text, "answer": question.answer}
-        )
+        examples.append({"image": str(path), "question": question.text, "answer": question.answer})
     return examples

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from imp_deploy.convert.export import export
+from imp_deploy.convert.plan import Options
 
 from imp_deploy import prompt, runner
 from imp_deploy.bundle import Variant, choose, load
-from imp_deploy.convert.export import export
-from imp_deploy.convert.plan import Options
 from imp_deploy.demo import scenes
 from imp_deploy.image import load_rgb, write_ppm
 from tests.checkpoints import make_checkpoint
@@ -30,21 +30,21 @@ def square_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return folder / "bundle"
 
 
-def stock_answer(
+def stock_answers(
     cli: Path, folder: Path, variant: Variant, image: Path, question: str, *flags: str
-) -> str:
-    """What `llama-mtmd-cli` prints, greedy, 12 tokens."""
+) -> set[str]:
+    """What `llama-mtmd-cli` prints, greedy, 12 tokens, in up to five runs: it prints through an
+    asynchronous log, which on a busy machine loses the end of an answer when the program exits."""
     argv = [
         *(str(cli), "-m", str(folder / variant.llm.path)),
         *("--mmproj", str(folder / variant.vision.path), "--image", str(image)),
         *("-p", question, "--temp", "0", "-n", "12", "-t", "1", *flags),
     ]
-    for _ in range(3):
+    texts = set()
+    for _ in range(5):
         done = subprocess.run(argv, capture_output=True, check=True)
-        # It prints through an asynchronous log, which now and then loses everything at the exit.
-        if text := done.stdout.decode("utf-8", "replace").strip():
-            return text
-    raise AssertionError(done.stderr.decode("utf-8", "replace"))
+        texts.add(done.stdout.decode("utf-8", "replace").strip())
+    return texts
 
 
 def our_answer(
@@ -79,9 +79,10 @@ def test_stock_llama_cpp_generates_the_same_tokens(
     image = write_all(tmp_path)[kind]
     variant = choose(load(square_bundle), bits=16, resolution=196)
     ours = our_answer(runner_binary, square_bundle, variant, image, QUESTION, tmp_path)
-    theirs = stock_answer(stock_cli, square_bundle, variant, image, QUESTION, "--jinja")
+    theirs = stock_answers(stock_cli, square_bundle, variant, image, QUESTION, "--jinja")
     assert ours.tokens.generated == 12
-    assert theirs == ours.text.strip()
+    assert ours.text.strip() in theirs
+    assert all(ours.text.strip().startswith(text) for text in theirs)
 
 
 def test_without_jinja_stock_llama_cpp_still_starts(
@@ -91,7 +92,7 @@ def test_without_jinja_stock_llama_cpp_still_starts(
     it recognises one of its own in it."""
     image = write_all(tmp_path)["landscape"]
     variant = choose(load(square_bundle), bits=16, resolution=196)
-    assert stock_answer(stock_cli, square_bundle, variant, image, QUESTION)
+    assert any(stock_answers(stock_cli, square_bundle, variant, image, QUESTION))
 
 
 def test_stock_llama_cpp_answers_the_demo_questions(
@@ -103,6 +104,6 @@ def test_stock_llama_cpp_answers_the_demo_questions(
     for index, question in scenes.held_out(8):
         image = tmp_path / f"{index}.png"
         scenes.draw(scenes.scene_at("test", index)).save(image)
-        answer = stock_answer(stock_cli, demo_bundle, variant, image, question.text, "--jinja")
-        right += answer == question.answer
+        answers = stock_answers(stock_cli, demo_bundle, variant, image, question.text, "--jinja")
+        right += question.answer in answers and answers <= {"", question.answer}
     assert right >= 6

@@ -1,0 +1,150 @@
+"""Exports a random checkpoint of Imp-3B's full size, and says how long it took and what it needed.
+
+`python -m imp_deploy.bench.full_size FOLDER` needs 25 GB of disk: 6.4 GB for the checkpoint, which
+is made once and kept, and 13 GB for the five files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from imp_deploy.demo.checkpoint import hub_config
+from imp_deploy.demo.write import write_demo
+
+HIDDEN, INNER, LAYERS, ROWS = 2560, 10240, 32, 51200
+WIDTH, VISION_INNER, VISION_LAYERS = 1152, 4304, 27
+VISION = {
+    "hidden_size": WIDTH,
+    "intermediate_size": VISION_INNER,
+    "num_hidden_layers": VISION_LAYERS,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+    "layer_norm_eps": 1e-6,
+}
+SHARD_BYTES = 1 << 30
+
+
+def shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the checkpoint in the hub's naming, the tower with the layers it uses."""
+    yield "transformer.embd.wte.weight", (ROWS, HIDDEN)
+    for i in range(LAYERS):
+        block = f"transformer.h.{i}"
+        for name, out, into in (
+            ("mixer.Wqkv", 3 * HIDDEN, HIDDEN),
+            ("mixer.out_proj", HIDDEN, HIDDEN),
+            ("mlp.fc1", INNER, HIDDEN),
+            ("mlp.fc2", HIDDEN, INNER),
+        ):
+            yield f"{block}.{name}.weight", (out, into)
+            yield f"{block}.{name}.bias", (out,)
+        yield f"{block}.ln.weight", (HIDDEN,)
+        yield f"{block}.ln.bias", (HIDDEN,)
+    yield "lm_head.ln.weight", (HIDDEN,)
+    yield "lm_head.ln.bias", (HIDDEN,)
+    yield "lm_head.linear.weight", (ROWS, HIDDEN)
+    yield "lm_head.linear.bias", (ROWS,)
+    width, inner = WIDTH, VISION_INNER
+    yield "transformer.mm_projector.0.weight", (HIDDEN, width)
+    yield "transformer.mm_projector.0.bias", (HIDDEN,)
+    yield "transformer.mm_projector.2.weight", (HIDDEN, HIDDEN)
+    yield "transformer.mm_projector.2.bias", (HIDDEN,)
+    tower = "transformer.vision_tower.vision_tower.vision_model"
+    yield f"{tower}.embeddings.patch_embedding.weight", (width, 3, 14, 14)
+    yield f"{tower}.embeddings.patch_embedding.bias", (width,)
+    yield f"{tower}.embeddings.position_embedding.weight", (27 * 27, width)
+    for i in range(VISION_LAYERS - 1):
+        block = f"{tower}.encoder.layers.{i}"
+        for name in ("layer_norm1", "layer_norm2"):
+            yield f"{block}.{name}.weight", (width,)
+            yield f"{block}.{name}.bias", (width,)
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield f"{block}.self_attn.{name}.weight", (width, width)
+            yield f"{block}.self_attn.{name}.bias", (width,)
+        for name, out, into in (("fc1", inner, width), ("fc2", width, inner)):
+            yield f"{block}.mlp.{name}.weight", (out, into)
+            yield f"{block}.mlp.{name}.bias", (out,)
+
+
+def make_checkpoint(folder: Path) -> None:
+    """Random F16 weights in shards of a gigabyte; the demo's tokenizer in the first rows."""
+    write_demo(folder, force=True)
+    (folder / "model.safetensors").unlink()
+    rng = np.random.default_rng(0)
+    pool = (rng.standard_normal(1 << 24, dtype=np.float32) * 0.02).astype(np.float16)
+    shard: dict[str, Any] = {}
+    index: dict[str, str] = {}
+    size = number = 0
+    for name, shape in [*shapes(), ("", ())]:
+        if not name or size > SHARD_BYTES:
+            number += 1
+            file = f"model-{number:05d}.safetensors"
+            save_file(shard, folder / file)
+            index |= dict.fromkeys(shard, file)
+            shard, size = {}, 0
+        if name:
+            shard[name] = np.resize(np.roll(pool, int(rng.integers(pool.size))), shape)
+            size += shard[name].nbytes
+    config = hub_config() | {
+        "vocab_size": ROWS,
+        "n_embd": HIDDEN,
+        "n_layer": LAYERS,
+        "n_head": 32,
+        "n_inner": INNER,
+        "rotary_dim": 32,
+        "n_positions": 3072,
+        "mm_hidden_size": WIDTH,
+        "vision_tower_config": VISION,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+
+
+def measure(checkpoint: Path, out: Path, *options: str) -> dict[str, Any]:
+    """One export into an empty folder, in a process of its own, flushed to the disk by itself."""
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.monotonic()
+    argv = [sys.executable, "-m", "imp_deploy", "export", str(checkpoint), str(out), "--json"]
+    done = subprocess.run([*argv, *options], check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    files = json.loads(done.stdout)["bundle"]["files"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "options": list(options),
+        "seconds": round(seconds, 2),
+        "peak_rss_mb": round(peak / 1e6),
+        "files": {f["path"]: f["bytes"] for f in files},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the checkpoint and the bundle go")
+    parser.add_argument("options", nargs="*", help="for `export`, after --")
+    chosen = parser.parse_args()
+    checkpoint = chosen.folder / "Imp-3B"
+    if not (checkpoint / "config.json").exists():
+        # In a process of its own: a child's peak memory begins at its parent's.
+        process = multiprocessing.get_context("spawn").Process(
+            target=make_checkpoint, args=(checkpoint,)
+        )
+        process.start()
+        process.join()
+    print(json.dumps(measure(checkpoint, chosen.folder / "bundle", *chosen.options), indent=1))
+
+
+if __name__ == "__main__":
+    main()
