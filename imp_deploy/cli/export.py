@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from imp_deploy import bundle as bundles
-from imp_deploy.cli.output import JsonFlag, console, gib, note, numbers, print_json, progress_bar
+from imp_deploy.cli.output import (
+    JsonFlag,
+    console,
+    gib,
+    note,
+    numbers,
+    print_json,
+    progress_bar,
+    table,
+)
 
 HELP = """Convert an Imp checkpoint to GGUF files: the language model at 16, 8 and 4 bits, and the
 vision tower with its projector at each resolution."""
@@ -60,18 +68,18 @@ def command(
         notes = list(exported.notes)
         print_json({"bundle": bundles.to_json(exported.bundle), **changes, "notes": notes})
         return
-    table = Table("file", "bits", "pixels", "visual tokens", "size", "")
+    shown = table("file", "bits", "pixels", "visual tokens", "size", "")
     for file in exported.bundle.files:
         state = "written" if file.path in exported.written else "kept"
         values = dataclasses.asdict(file)
-        table.add_row(
+        shown.add_row(
             file.path,
             str(file.bits),
             *(str(values[k] or "") for k in ("resolution", "visual_tokens")),
             gib(file.bytes),
             state,
         )
-    console.print(table)
+    console.print(shown)
     for text in exported.notes:
         note(text)
     console.print(f"{out} is ready after {time.monotonic() - began:.1f} s.", highlight=False)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from imp_deploy import bundle as bundles
-from imp_deploy.cli.output import JsonFlag, console, gib, print_json
+from imp_deploy.cli.output import JsonFlag, console, gib, print_json, table
 
 HELP = "Show what is in a GGUF file or a bundle."
 
@@ -35,15 +34,15 @@ def command(
         value: dict[str, Any] = dataclasses.asdict(info)
         print_json({**value, "types": info.types, "parameters": info.parameters})
         return
-    table = Table("key", "value", title=f"{path.name}, {gib(info.bytes)}")
+    shown = table("key", "value", title=f"{path.name}, {gib(info.bytes)}")
     for key, entry in info.metadata.items():
-        table.add_row(key, _short(str(entry)))
-    console.print(table)
-    table = Table("tensor", "type", "shape", "size")
+        shown.add_row(key, _short(str(entry)))
+    console.print(shown)
+    shown = table("tensor", "type", "shape", "size")
     for tensor in info.tensors:
         shape = " x ".join(map(str, tensor.shape))
-        table.add_row(tensor.name, tensor.type, shape, gib(tensor.bytes))
-    console.print(table)
+        shown.add_row(tensor.name, tensor.type, shape, gib(tensor.bytes))
+    console.print(shown)
     parts = ", ".join(f"{kind} {gib(size)}" for kind, size in info.types.items())
     console.print(
         f"{len(info.tensors)} tensors, {info.parameters / 1e6:.1f} M parameters: {parts}.",
@@ -57,14 +56,14 @@ def _short(text: str) -> str:
 
 
 def _print_bundle(bundle: bundles.Bundle) -> None:
-    table = Table("file", "role", "bits", "pixels", "visual tokens", "size", title=bundle.name)
+    shown = table("file", "role", "bits", "pixels", "visual tokens", "size", title=bundle.name)
     for file in bundle.files:
         pixels = str(file.resolution or "")
         if file.resized_from:
             pixels += f" (from {file.resized_from})"
         tokens = str(file.visual_tokens or "")
-        table.add_row(file.path, file.role, str(file.bits), pixels, tokens, gib(file.bytes))
-    console.print(table)
+        shown.add_row(file.path, file.role, str(file.bits), pixels, tokens, gib(file.bytes))
+    console.print(shown)
     stock = "yes" if bundle.preprocess.stock_exact else "no, only imp-deploy's runner is"
     rows = (
         ("made from", f"{bundle.source.model} ({bundle.source.family})"),

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 # Without markup: brackets and colons in names and paths are themselves.
 console = Console(markup=False, emoji=False)
@@ -65,6 +66,14 @@ def progress_bar() -> Iterator[Bar]:
     )
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
         yield Bar(progress)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table that folds what does not fit: a file name that is cut cannot be used."""
+    made = Table(title=title)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def gib(count: int) -> str:

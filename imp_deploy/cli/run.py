@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from imp_deploy import bundle as bundles
 from imp_deploy.bundle import Variant
-from imp_deploy.cli.output import JsonFlag, console, print_json, stderr
+from imp_deploy.cli.output import JsonFlag, console, print_json, stderr, table
 from imp_deploy.runner import Answer
 
 HELP = "Answer a question about an image, and show how long each phase took."
@@ -73,19 +72,16 @@ def _print(answer: Answer, variant: Variant) -> None:
     console.print(answer.text.strip(), style="bold green", highlight=False)
     seconds, tokens = answer.seconds, answer.tokens
     prompt_tokens = tokens.text + tokens.visual
-    table = Table("phase", "tokens", "seconds", "tokens/s")
-    table.add_row("vision (T_VE)", str(tokens.visual), f"{seconds.vision:.3f}", "")
-    table.add_row(
+    shown = table("phase", "tokens", "seconds", "tokens/s")
+    shown.add_row("vision (T_VE)", str(tokens.visual), f"{seconds.vision:.3f}", "")
+    shown.add_row(
         "prompt", str(prompt_tokens), f"{seconds.prompt:.3f}", _rate(prompt_tokens, seconds.prompt)
     )
-    table.add_row(
-        "generate",
-        str(tokens.generated),
-        f"{seconds.generate:.3f}",
-        _rate(tokens.generated, seconds.generate),
-    )
-    table.add_row("total (T_total)", "", f"{seconds.total:.3f}", "")
-    console.print(table)
+    # The first token comes from the prompt's logits; the others are a decode each.
+    rate = _rate(tokens.generated - 1, seconds.generate)
+    shown.add_row("generate", str(tokens.generated), f"{seconds.generate:.3f}", rate)
+    shown.add_row("total (T_total)", "", f"{seconds.total:.3f}", "")
+    console.print(shown)
     console.print(
         f"{variant.llm.bits} bits at {variant.vision.resolution} pixels; loading took "
         f"{seconds.load:.2f} s and is not in the total; the answer ended by {answer.stop}.",

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from imp_deploy import bundle as bundles
-from imp_deploy.cli.output import JsonFlag, console, numbers, print_json, stderr
+from imp_deploy.cli.output import JsonFlag, console, numbers, print_json, stderr, table
 from imp_deploy.errors import CheckFailed
 
 HELP = "Compare a bundle with the PyTorch fp32 reference of its checkpoint."
@@ -53,7 +52,7 @@ def command(
         values = [{**dataclasses.asdict(r), "tokens_agree": r.tokens_agree} for r in rows]
         print_json({"passed": not failed, "failures": failed, "rows": values})
     else:
-        table = Table(
+        shown = table(
             "image",
             "bits",
             "pixels",
@@ -68,7 +67,7 @@ def command(
             tokens = f"{row.tokens_equal} of {row.tokens}"
             if row.tokens_equal < row.tokens and row.tokens_agree:
                 tokens += " (tie)"
-            table.add_row(
+            shown.add_row(
                 f"{row.image} {row.size[0]}x{row.size[1]}",
                 str(row.bits),
                 str(row.resolution),
@@ -79,7 +78,7 @@ def command(
                 f"{row.logit_error:.2%}",
                 tokens,
             )
-        console.print(table)
+        console.print(shown)
     if failed:
         more = f" ({len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CheckFailed(f"Parity is lost: {failed[0]}{more}")

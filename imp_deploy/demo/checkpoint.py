@@ -18,7 +18,7 @@ SYSTEM = (
 )
 TOKENS = 464
 ROWS = 512  # like Phi-2's table, a few rows more than there are tokens
-HIDDEN, LAYERS, HEADS, INNER, ROTARY = 256, 4, 8, 768, 16
+HIDDEN, LAYERS, HEADS, INNER, ROTARY = 256, 6, 8, 512, 16
 TOWER_LAYERS = 4  # those that are used; the config claims one more, as the real one does
 
 
@@ -34,7 +34,7 @@ def phi_config() -> dict[str, Any]:
             "rope_theta": 10000.0,
             "partial_rotary_factor": ROTARY / (HIDDEN // HEADS),
         },
-        "max_position_embeddings": 1024,
+        "max_position_embeddings": 2048,
         "hidden_act": "gelu_pytorch_tanh",  # gelu_new in one kernel
         "layer_norm_eps": 1e-5,
     }
@@ -65,7 +65,7 @@ def hub_config() -> dict[str, Any]:
         "n_head_kv": None,
         "n_inner": INNER,
         "rotary_dim": ROTARY,
-        "n_positions": 1024,
+        "n_positions": 2048,
         "layer_norm_epsilon": 1e-5,
         "activation_function": "gelu_new",
         "tie_word_embeddings": False,
@@ -158,7 +158,7 @@ def write_checkpoint(out: Path, tokenizer: Tokenizer, state: dict[str, torch.Ten
                 "eos_token": "<|endoftext|>",
                 "pad_token": "<pad>",
                 "unk_token": "<|endoftext|>",
-                "model_max_length": 1024,
+                "model_max_length": 2048,
             },
             indent=1,
         )

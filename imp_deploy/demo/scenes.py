@@ -58,9 +58,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Question:
+    """`about`: the shapes that the text names, each with the words that name it."""
+
     kind: Kind
     text: str
     answer: str
+    about: tuple[tuple[str, Item], ...] = ()
 
 
 def rng_for(split: Split, index: int) -> np.random.Generator:
@@ -133,19 +136,22 @@ def questions(scene: Scene) -> list[Question]:
             found.append(Question("count", text, NUMBERS[len(same)]))
         if len(same) == 1:
             text = f"What shape is the {colour} object?"
-            found.append(Question("shape", text, same[0].shape))
+            about = ((f"{colour} object", same[0]),)
+            found.append(Question("shape", text, same[0].shape, about))
     for shape in SHAPES:
         same = [item for item in items if item.shape == shape]
         if same:
             text = f"How many {shape}s are there?"
             found.append(Question("count", text, NUMBERS[len(same)]))
         if len(same) == 1:
-            found.append(Question("colour", f"What colour is the {shape}?", same[0].colour))
+            text = f"What colour is the {shape}?"
+            found.append(Question("colour", text, same[0].colour, ((shape, same[0]),)))
     for first in items:
         for second in items:
             if first is not second and (first.row == second.row or first.column == second.column):
                 text = f"Where is the {first.name} relative to the {second.name}?"
-                found.append(Question("position", text, _direction(first, second)))
+                about = ((first.name, first), (second.name, second))
+                found.append(Question("position", text, _direction(first, second), about))
     return found
 
 
@@ -163,8 +169,10 @@ def place_questions(scene: Scene) -> list[Question]:
     found = []
     for item in scene.items:
         place = f"{rows[item.row]} {columns[item.column]}"
-        found.append(Question("position", f"Where is the {item.name}?", place))
-        found.append(Question("position", f"What is in the {place}?", item.name))
+        about = ((item.name, item),)
+        found.append(Question("position", f"Where is the {item.name}?", place, about))
+        about = ((place, item),)
+        found.append(Question("position", f"What is in the {place}?", item.name, about))
     return found
 
 

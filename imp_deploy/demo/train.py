@@ -1,7 +1,7 @@
 """Trains the demo checkpoint on the CPU: `python -m imp_deploy.demo.train OUT` (about an hour).
 
 A real, tiny Imp: SigLIP tower, two-layer GELU projector and Phi-2 language model, in the naming of
-the hub checkpoints. Three things make it learn on two cores:
+the hub checkpoints. Four things make it learn on two cores:
 
 * the tower is trained first, with a throw-away linear head that names the shape under each patch,
   and that loss is kept on while everything is trained together;
@@ -9,7 +9,9 @@ the hub checkpoints. Three things make it learn on two cores:
   each of them see only the picture and itself, so every question is the single turn it will be in
   use, and the visual tokens are paid for once.
 
-* the language model learns to look things up at 112 pixels, where there are 64 visual tokens, with
+* where a question names a shape, throw-away heads on the middle layer say where that shape lies and
+  what it is: the model learns to find things before it can do anything with them;
+* the language model learns this at 112 pixels, where there are 64 visual tokens, with
   the tower held still; only then everything is trained together at 196 and 384.
 
 The position table is the 27 x 27 one of 384 pixels and is interpolated for smaller pictures exactly
@@ -23,7 +25,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,15 +65,16 @@ class Stage:
 
 
 TOWER = ("embeddings", "encoder", "patch_head", "place_head")
-LANGUAGE = ("projector", "llm")
+LANGUAGE = ("projector", "llm", "named_place", "named_class")
+NAMED_LAYER = 3  # of the language model's 6
 STAGES = (
-    Stage("tower", TOWER, 900, ((112, 24), (196, 12), (112, 24), (384, 3)), 1e-3),
-    Stage("language", LANGUAGE, 2200, ((112, 16),), 1e-3),
-    Stage("joint", TOWER + LANGUAGE, 800, ((196, 12), (196, 12), (384, 3)), 5e-4),
+    Stage("tower", TOWER, 2600, ((112, 24), (196, 8), (112, 24), (196, 8), (384, 2)), 2e-3),
+    Stage("language", LANGUAGE, 1000, ((112, 16),), 1.5e-3),
+    Stage("joint", TOWER + LANGUAGE, 600, ((196, 12), (196, 12), (384, 3)), 5e-4),
 )
 SEED = 1
 TURNS = 12
-WARM_UP = 50
+WARM_UP = 100
 
 
 class Imp(nn.Module):
@@ -92,6 +95,13 @@ class Imp(nn.Module):
         self.llm = PhiForCausalLM(text)
         self.patch_head = nn.Linear(vision.hidden_size, PATCH_CLASSES)
         self.place_head = nn.Linear(vision.hidden_size, PLACES)
+        self.named_place = nn.Linear(text.hidden_size, PLACES)
+        self.named_class = nn.Linear(text.hidden_size, PATCH_CLASSES)
+        # GPT-2's scaling, and token vectors that the first blocks do not drown.
+        nn.init.normal_(self.llm.get_input_embeddings().weight, std=0.1)
+        for layer in self.llm.model.layers:
+            for linear in (layer.self_attn.dense, layer.mlp.fc2):
+                nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * text.num_hidden_layers))
         # A table near zero tells the patches apart too late; one of the patches' own size at once.
         nn.init.normal_(self.embeddings.position_embedding.weight, std=0.2)
 
@@ -111,6 +121,8 @@ class Batch:
     positions: torch.Tensor  # [batch, length]
     turn: torch.Tensor  # [batch, length]: which question a token belongs to, -1 for padding
     labels: torch.Tensor  # [batch, length]: the next token where it is part of an answer
+    named_place: torch.Tensor  # [batch, length]: cell of the shape that ends to be named here
+    named_class: torch.Tensor  # [batch, length]: its class, as in `patches`
 
 
 def pixels_of(image: Image.Image, side: int) -> np.ndarray:
@@ -127,10 +139,13 @@ def patch_classes(scene: scenes.Scene, side: int) -> np.ndarray:
         left, top, right, bottom = item.box
         rows = (centre >= top) & (centre <= bottom)
         columns = (centre >= left) & (centre <= right)
-        colour = list(scenes.COLOURS).index(item.colour)
-        shape = scenes.SHAPES.index(item.shape)
-        classes[np.ix_(rows, columns)] = 1 + colour * len(scenes.SHAPES) + shape
+        classes[np.ix_(rows, columns)] = item_class(item)
     return classes.reshape(-1)
+
+
+def item_class(item: scenes.Item) -> int:
+    colour = list(scenes.COLOURS).index(item.colour)
+    return 1 + colour * len(scenes.SHAPES) + scenes.SHAPES.index(item.shape)
 
 
 def patch_places(side: int) -> np.ndarray:
@@ -182,21 +197,37 @@ def _collate(
     tokenizer: Tokenizer,
 ) -> Batch:
     start = len(prefix) + (side // 14) ** 2
-    columns: dict[str, list[list[int]]] = {"tokens": [], "positions": [], "turn": [], "labels": []}
+    fill = {
+        "tokens": 0,
+        "positions": start,
+        "turn": -1,
+        "labels": IGNORED,
+        "named_place": IGNORED,
+        "named_class": IGNORED,
+    }
+    columns: dict[str, list[list[int]]] = {name: [] for name in fill}
     for _, asked in rows:
         line: dict[str, list[int]] = {name: [] for name in columns}
         for number, question in enumerate(asked):
-            prompt = tokenizer.encode(f"\n{question.text} ASSISTANT:").ids
+            encoded = tokenizer.encode(f"\n{question.text} ASSISTANT:")
+            prompt = encoded.ids
             answer = [*tokenizer.encode(f" {question.answer}").ids, end]
             ids = prompt + answer[:-1]
             line["tokens"] += ids
             line["positions"] += range(start, start + len(ids))
             line["turn"] += [number] * len(ids)
             line["labels"] += [IGNORED] * (len(prompt) - 1) + answer
+            places, classes = [IGNORED] * len(ids), [IGNORED] * len(ids)
+            for words, item in question.about:
+                end_of_name = 1 + question.text.index(words) + len(words)
+                last = next(i for i, (_, stop) in enumerate(encoded.offsets) if stop >= end_of_name)
+                places[last] = item.row * scenes.GRID + item.column
+                classes[last] = item_class(item)
+            line["named_place"] += places
+            line["named_class"] += classes
         for name, values in line.items():
             columns[name].append(values)
     longest = max(len(tokens) for tokens in columns["tokens"])
-    fill = {"tokens": 0, "positions": start, "turn": -1, "labels": IGNORED}
     padded = {
         name: torch.tensor([v + [fill[name]] * (longest - len(v)) for v in values])
         for name, values in columns.items()
@@ -225,6 +256,8 @@ class Losses:
     answer: torch.Tensor
     patch: torch.Tensor
     place: torch.Tensor
+    seen: torch.Tensor  # share of occupied patches that are named right
+    named: torch.Tensor
     right: torch.Tensor  # share of answer tokens that are right
 
 
@@ -232,10 +265,13 @@ def losses(model: Imp, stage: Stage, batch: Batch, prefix: torch.Tensor) -> Loss
     zero = torch.zeros(())
     with torch.set_grad_enabled("encoder" in stage.parts):
         features = model.features(batch.pixels)
-        patch = cross_entropy(model.patch_head(features), batch.patches)
+        classes = model.patch_head(features)
+        patch = cross_entropy(classes, batch.patches)
+        occupied = batch.patches > 0
+        seen = (classes.argmax(-1) == batch.patches)[occupied].float().mean()
         place = cross_entropy(model.place_head(features), batch.places)
     if "llm" not in stage.parts:
-        return Losses(zero, patch, place, zero)
+        return Losses(zero, patch, place, seen, zero, zero)
     rows = batch.pixels.shape[0]
     embed = model.llm.get_input_embeddings()
     visual = model.projector(features)
@@ -243,17 +279,22 @@ def losses(model: Imp, stage: Stage, batch: Batch, prefix: torch.Tensor) -> Loss
     inputs = torch.cat([head, visual.float(), embed(batch.tokens)], dim=1)
     start = head.shape[1] + visual.shape[1]
     positions = torch.cat([torch.arange(start).expand(rows, -1), batch.positions], dim=1)
-    hidden = model.llm.model(
+    states = model.llm.model(
         inputs_embeds=inputs,
         attention_mask=attention_mask(batch, start),
         position_ids=positions,
         use_cache=False,
-    ).last_hidden_state[:, start:]
+        output_hidden_states=True,
+    )
+    middle = states.hidden_states[NAMED_LAYER][:, start:]
+    hidden = states.last_hidden_state[:, start:]
+    named = cross_entropy(model.named_place(middle), batch.named_place)
+    named = named + cross_entropy(model.named_class(middle), batch.named_class)
     wanted = batch.labels != IGNORED
     logits = model.llm.lm_head(hidden[wanted]).float()
     labels = batch.labels[wanted]
     right = (logits.argmax(-1) == labels).float().mean()
-    return Losses(nn.functional.cross_entropy(logits, labels), patch, place, right)
+    return Losses(nn.functional.cross_entropy(logits, labels), patch, place, seen, named, right)
 
 
 def cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -267,18 +308,29 @@ def train(stages: Sequence[Stage], out: Path) -> None:
     prefix = torch.tensor([tokenizer.encode(f"{SYSTEM} USER: ").ids])
     model = Imp()
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+
+    def save() -> None:
+        write_checkpoint(out, tokenizer, state_of(model))
+
     out.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(stages):
         saved = out / f"stage-{number}.pt"
         if saved.exists():
             model.load_state_dict(torch.load(saved, weights_only=True))
             continue
-        run_stage(model, stage, batches(stage, tokenizer, number << 32), prefix)
+        run_stage(model, stage, batches(stage, tokenizer, number << 32), prefix, save)
         torch.save(model.state_dict(), saved)
-        write_checkpoint(out, tokenizer, state_of(model))
+        save()
 
 
-def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.Tensor) -> None:
+def run_stage(
+    model: Imp,
+    stage: Stage,
+    stream: Iterator[Batch],
+    prefix: torch.Tensor,
+    save: Callable[[], None],
+) -> None:
+    """Trains the stage's parts; `save` is called now and then, so that a try can be looked at."""
     trained = [p for part in stage.parts for p in getattr(model, part).parameters()]
     optimizer = torch.optim.AdamW(trained, lr=stage.rate, betas=(0.9, 0.98), weight_decay=0.01)
 
@@ -292,7 +344,7 @@ def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.T
         batch = next(stream)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = losses(model, stage, batch, prefix)
-            loss = found.answer
+            loss = found.answer + 0.3 * found.named
             if "encoder" in stage.parts:
                 loss = loss + 0.3 * (found.patch + 0.3 * found.place)
         optimizer.zero_grad(set_to_none=True)
@@ -300,11 +352,14 @@ def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.T
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         scheduler.step()
+        if step % 250 == 249:
+            save()
         if step % 25 == 0 or step == stage.steps - 1:
             print(
                 f"{stage.name} {step:5d}/{stage.steps}  {batch.pixels.shape[-1]} px"
                 f"  answer {found.answer.item():.4f}  right {found.right.item():.3f}"
-                f"  patch {found.patch.item():.4f}  place {found.place.item():.4f}"
+                f"  patch {found.patch.item():.4f}  seen {found.seen.item():.3f}"
+                f"  named {found.named.item():.4f}"
                 f"  {time.monotonic() - began:.0f} s",
                 flush=True,
             )
@@ -313,7 +368,7 @@ def run_stage(model: Imp, stage: Stage, stream: Iterator[Batch], prefix: torch.T
 def state_of(model: Imp) -> dict[str, torch.Tensor]:
     """Everything but the throw-away heads, under the names of `Imp`."""
     state: dict[str, Any] = model.state_dict()
-    heads = ("patch_head.", "place_head.")
+    heads = ("patch_head.", "place_head.", "named_place.", "named_class.")
     return {k: v.detach() for k, v in state.items() if not k.startswith(heads)}
 
 
