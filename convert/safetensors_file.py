@@ -20,7 +20,7 @@ def read_header(path: Path) -> list[Tensor]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            with safe_open(path, framework="np"):  # type: ignore[no-untyped-call]
+            with safe_open(path, framework="np"):
                 pass
             header = json.loads(file.read(length), object_pairs_hook=partial(_unique, path))
     except OSError as error:

@@ -86,8 +86,8 @@ def _tensor(path: Path, name: Any, value: Any, records: Mapping[int, int]) -> Te
             f"{path}: the tensor {name} is sparse or a strided view; save the checkpoint as "
             "safetensors."
         )
-    start = getattr(value.untyped_storage(), "_checkpoint_offset", None)
-    skipped = value.storage_offset() * value.element_size()
+    start: Any = getattr(value.untyped_storage(), "_checkpoint_offset", None)
+    skipped = int(value.storage_offset()) * value.element_size()
     if start not in records or skipped + value.numel() * value.element_size() > records[start]:
         raise BadInput(
             f"{path}: the data of the tensor {name} is not all in the file; download it again."

@@ -19,8 +19,10 @@ from imp_deploy.cli.output import (
     table,
 )
 
-HELP = """Convert an Imp checkpoint to GGUF files: the language model at 16, 8 and 4 bits, and the
-vision tower with its projector at each resolution."""
+HELP = (
+    "Convert an Imp checkpoint to GGUF files: the language model at 16, 8 and 4 bits, and the "
+    "vision tower with its projector at each resolution."
+)
 
 
 def command(

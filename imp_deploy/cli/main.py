@@ -40,14 +40,15 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["IMP_DEPLOY_DEBUG"] = "1"
+    pass
 
 
 def main() -> None:
@@ -56,7 +57,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a path may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        # `--debug` is taken wherever it stands: it is added to a command that just failed.
+        app(args=[a for a in sys.argv[1:] if a != "--debug"])
     except ImpError as error:
         _report(str(error), lines=isinstance(error, DeviceError))
         sys.exit(error.exit_code)
@@ -76,7 +78,7 @@ def main() -> None:
 
 def _report(message: str, *, lines: bool = False) -> None:
     """One line, whatever a path or a tensor's name holds; with `lines` its line ends stay."""
-    if os.environ.get("IMP_DEPLOY_DEBUG") or "--debug" in sys.argv:
+    if "--debug" in sys.argv:
         traceback.print_exc()
     kept = "\n" if lines else ""
     shown = "".join(

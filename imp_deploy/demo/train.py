@@ -98,7 +98,7 @@ class Imp(nn.Module):
         self.named_place = nn.Linear(text.hidden_size, PLACES)
         self.named_class = nn.Linear(text.hidden_size, PATCH_CLASSES)
         # GPT-2's scaling, and token vectors that the first blocks do not drown.
-        nn.init.normal_(self.llm.get_input_embeddings().weight, std=0.1)
+        nn.init.normal_(self.llm.model.embed_tokens.weight, std=0.1)
         for layer in self.llm.model.layers:
             for linear in (layer.self_attn.dense, layer.mlp.fc2):
                 nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * text.num_hidden_layers))
@@ -177,7 +177,8 @@ def pick_questions(
 def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
     """An endless stream; scene numbers count up from `first`, so nothing is drawn twice."""
     prefix = tokenizer.encode(f"{SYSTEM} USER: ").ids
-    end: int = tokenizer.token_to_id("<|endoftext|>")
+    end = tokenizer.token_to_id("<|endoftext|>")
+    assert end is not None
     index = first
     for side, size in itertools.cycle(stage.sides):
         rows: list[tuple[scenes.Scene, list[scenes.Question]]] = []
