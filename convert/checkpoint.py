@@ -140,8 +140,8 @@ def _refuse_outside(folder: Path, path: Path) -> None:
 def _check_index(folder: Path, listed: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
     if missing := sorted(set(listed) - set(tensors)):
         raise BadInput(
-            f"The shards in {folder} lack {len(missing)} tensors that the index names, the first "
-            f"is {missing[0]} in {listed[missing[0]]}; download that shard again."
+            f"The shards in {folder} lack tensors that the index names ({len(missing)} in all, the "
+            f"first is {missing[0]} in {listed[missing[0]]}); download that shard again."
         )
     for name, tensor in tensors.items():
         if name in listed and tensor.path.name != listed[name]:

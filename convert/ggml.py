@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -15,6 +17,12 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from imp_deploy.llama import library_folder
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class _InitParams(ctypes.Structure):
+    """`gguf_init_params`: no tensor data is loaded, no ggml context is made."""
+
+    _fields_: ClassVar = [("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p)]
 
 
 @functools.cache
@@ -36,6 +44,22 @@ def _library() -> ctypes.CDLL:
         ctypes.c_void_p,
     ]
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.gguf_init_from_file.argtypes = [ctypes.c_char_p, _InitParams]
+    library.gguf_init_from_file.restype = ctypes.c_void_p
+    library.gguf_free.argtypes, library.gguf_free.restype = [ctypes.c_void_p], None
+    for name, result in (
+        ("gguf_get_n_tensors", ctypes.c_int64),
+        ("gguf_get_data_offset", ctypes.c_size_t),
+    ):
+        function = getattr(library, name)
+        function.argtypes, function.restype = [ctypes.c_void_p], result
+    for name, result in (
+        ("gguf_get_tensor_name", ctypes.c_char_p),
+        ("gguf_get_tensor_offset", ctypes.c_size_t),
+        ("gguf_get_tensor_type", ctypes.c_int),
+    ):
+        function = getattr(library, name)
+        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64], result
     library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     library.ggml_validate_row_data.restype = ctypes.c_bool
     return library
@@ -75,6 +99,26 @@ def all_finite_f16(values: Array) -> bool:
 def all_finite_f32(values: Array) -> bool:
     kind = GGMLQuantizationType.F32.value
     return bool(_library().ggml_validate_row_data(kind, values.ctypes.data, values.nbytes))
+
+
+def tensors_of(path: Path) -> dict[str, tuple[int, int]]:
+    """(type, offset in bytes from the start of the file) by name, as llama.cpp reads the file's
+    header; empty if it does not. The gguf package would need a gigabyte for a large vocabulary."""
+    library = _library()
+    file = library.gguf_init_from_file(os.fsencode(path), _InitParams(True, None))
+    if not file:
+        return {}
+    try:
+        start = library.gguf_get_data_offset(file)
+        return {
+            library.gguf_get_tensor_name(file, i).decode(): (
+                library.gguf_get_tensor_type(file, i),
+                start + library.gguf_get_tensor_offset(file, i),
+            )
+            for i in range(library.gguf_get_n_tensors(file))
+        }
+    finally:
+        library.gguf_free(file)
 
 
 def quantize(kind: GGMLQuantizationType, source: Array, columns: int) -> Array:

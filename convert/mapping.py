@@ -105,9 +105,9 @@ def _check_left_over(tensors: Mapping[str, Tensor], used: set[str], ignored: Seq
     if left:
         first = tensors[left[0]]
         raise BadInput(
-            f"{first.path} holds {len(left)} tensors that no rule knows, the first is "
-            f"{left[0]} {list(first.shape)}; this is another architecture, or a LoRA adapter, "
-            "and exporting the rest would be wrong."
+            f"{first.path} holds tensors that no rule knows ({len(left)} in all, the first is "
+            f"{left[0]} {list(first.shape)}); export a whole Imp checkpoint, because this is "
+            "another architecture or a LoRA adapter."
         )
 
 
@@ -150,8 +150,8 @@ def _apply(
         mapped.append(Mapped(tensor, rule.target))
     if missing:
         raise BadInput(
-            f"{folder} lacks {len(missing)} tensors, the first is {missing[0]}; download the "
-            "checkpoint again, or compare its config.json with the weights."
+            f"{folder} lacks tensors ({len(missing)} in all, the first is {missing[0]}); download "
+            "the checkpoint again, or compare its config.json with the weights."
         )
     return tuple(mapped)
 
@@ -185,6 +185,6 @@ def _check_tensor(tensor: Tensor, shape: tuple[int, ...]) -> None:
         )
     if tensor.dtype not in ELEMENT_BYTES:
         raise BadInput(
-            f"{tensor.path}: the tensor {tensor.name} has type {tensor.dtype}; weights must be "
-            f"{', '.join(ELEMENT_BYTES)}."
+            f"{tensor.path}: the tensor {tensor.name} has type {tensor.dtype}; save the "
+            f"checkpoint as one of {', '.join(ELEMENT_BYTES)}."
         )

@@ -17,6 +17,8 @@ from imp_deploy.errors import BadInput
 
 def read_header(path: Path) -> list[Tensor]:
     """Every tensor in the file, whatever its type; unusable types are refused when mapped."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise BadInput(f"{path} is not a regular file; put the weights themselves there.")
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

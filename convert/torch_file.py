@@ -6,6 +6,8 @@ read: each storage only reports where in the file its bytes begin.
 
 from __future__ import annotations
 
+import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -34,16 +36,25 @@ def read_header(path: Path) -> list[Tensor]:
         with FakeTensorMode():
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler meets in a foreign file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise BadInput(
-            f"{path} cannot be loaded as plain weights ({reason}); it is damaged or wants to run "
-            "code, so download it again or save it as safetensors."
+            f"{path} cannot be loaded as plain weights ({_reason(error)}); download it again, or "
+            "have it saved as safetensors."
         ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
         raise BadInput(f"{path} holds no tensors by name; use the model's weights file.")
     return [_tensor(path, name, value, records) for name, value in state.items()]
+
+
+def _reason(error: Exception) -> str:
+    """Without PyTorch's advice, which is to let the file run its code."""
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it wants to run {named[1]}"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors, or is damaged"
+    text = str(error).strip() or type(error).__name__
+    return re.split(r"[.:]?\s*\n|\. ", text)[0][:150]
 
 
 def _records(path: Path) -> dict[int, int]:
@@ -90,7 +101,8 @@ def _tensor(path: Path, name: Any, value: Any, records: Mapping[int, int]) -> Te
     skipped = int(value.storage_offset()) * value.element_size()
     if start not in records or skipped + value.numel() * value.element_size() > records[start]:
         raise BadInput(
-            f"{path}: the data of the tensor {name} is not all in the file; download it again."
+            f"{path}: the data of the tensor {name} is not where the file says; download it again, or "
+            "save it as safetensors."
         )
     return Tensor(
         name=name, path=path, dtype=dtype, shape=tuple(value.shape), offset=start + skipped

@@ -98,7 +98,7 @@ def read_tower(
         heads=need_int(vision, ("num_attention_heads",), home),
         image_size=need_int(vision, ("image_size",), home),
         patch=need_int(vision, ("patch_size",), home),
-        epsilon=need_number(epsilon, "layer_norm_eps", home),
+        epsilon=need_number(epsilon, "layer_norm_eps", home, below=1),
     )
     if tower.hidden % tower.heads or tower.grid == 0:
         raise BadInput(

@@ -7,16 +7,16 @@ the rows of the embedding table that have no token.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gguf import TokenType
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.convert.sentencepiece_file import read_pieces
+from imp_deploy.convert.tokenizer_files import Added, added_tokens, ids_of, optional, text_of
 
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
@@ -31,8 +31,6 @@ FILES = (
     "merges.txt",
     "generation_config.json",
 )
-T = TypeVar("T", list[Any], dict[str, Any])
-
 _ADDED_SCORE = -1000.0
 _UNUSED_SCORE = -10000.0
 # The split patterns of the two byte-level tokenizers, as llama.cpp's pre-tokenizers of these names
@@ -63,13 +61,6 @@ class Vocabulary:
     add_space_prefix: bool | None
 
 
-@dataclass(frozen=True)
-class _Added:
-    id: int
-    text: str
-    special: bool
-
-
 def read_vocabulary(folder: Path, family: Family, rows: int) -> Vocabulary:
     """The vocabulary for an embedding table of `rows` rows."""
     if family.tokenizer == "spm":
@@ -84,12 +75,16 @@ def _read_bpe(folder: Path, family: Family, rows: int) -> Vocabulary:
         ids, merges = _bpe_model(document.get("model"), path)
         _check_split(document, family, path)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        ids = _ids(read_json_object(folder / "vocab.json"), folder / "vocab.json")
+        ids = ids_of(read_json_object(folder / "vocab.json"), folder / "vocab.json")
         merges = _read_merges(folder / "merges.txt")
+        path = folder / "merges.txt"
     else:
         raise _no_tokenizer(folder, "tokenizer.json, or vocab.json with merges.txt")
     tokens: dict[int, Token] = {i: Token(t, 0.0, TokenType.NORMAL) for t, i in ids.items()}
-    for added in _added_tokens(folder).values():
+    extra = added_tokens(folder)
+    _check_merges(ids, merges, {added.text for added in extra.values()}, path)
+    for added in extra.values():
+        _check_free(tokens, added, folder)
         kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
         tokens[added.id] = Token(added.text, 0.0, kind)
     return Vocabulary(
@@ -112,9 +107,10 @@ def _read_spm(folder: Path, family: Family, rows: int) -> Vocabulary:
         tokens = _spm_from_json(folder / "tokenizer.json")
     else:
         raise _no_tokenizer(folder, "tokenizer.model or tokenizer.json")
-    for added in _added_tokens(folder).values():
+    for added in added_tokens(folder).values():
+        _check_free(tokens, added, folder)
         old = tokens.get(added.id)
-        if old is not None and old.text == added.text and old.type != TokenType.NORMAL:
+        if old is not None and old.type != TokenType.NORMAL:
             continue  # <unk>, <s> and </s> keep the types of the model file
         kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
         tokens[added.id] = Token(added.text, _ADDED_SCORE, kind)
@@ -139,7 +135,7 @@ def _bpe_model(model: Any, path: Path) -> tuple[dict[str, int], tuple[str, ...]]
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise BadInput(f"{path} holds no merges; download it again.")
-    return _ids(model.get("vocab"), path), tuple(_merge(m, path) for m in merges)
+    return ids_of(model.get("vocab"), path), tuple(_merge(m, path) for m in merges)
 
 
 def _merge(value: Any, path: Path) -> str:
@@ -150,20 +146,34 @@ def _merge(value: Any, path: Path) -> str:
     return " ".join(parts)
 
 
-def _ids(value: Any, path: Path) -> dict[str, int]:
-    if not isinstance(value, dict) or not all(type(i) is int and i >= 0 for i in value.values()):
-        raise BadInput(f"{path} holds no table of token ids; download it again.")
-    if len(set(value.values())) != len(value):
-        raise BadInput(f"{path} gives one id to two tokens; download it again.")
-    return value
-
-
 def _read_merges(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read ({error}); download it again.") from None
     return tuple(_merge(line, path) for line in lines if line and not line.startswith("#version"))
+
+
+def _check_merges(
+    ids: Mapping[str, int], merges: tuple[str, ...], extra: set[str], path: Path
+) -> None:
+    """Every byte-level token of more than one byte is made by a merge; a file that was cut short
+    makes fewer, and splits text in another way."""
+    made = {merge.replace(" ", "") for merge in merges}
+    if lost := [t for t in ids if len(t) > 1 and t not in made and t not in extra]:
+        raise BadInput(
+            f"{path} lacks the merges of {len(lost)} tokens, the first is {lost[0]!r}; download it "
+            "again."
+        )
+
+
+def _check_free(tokens: Mapping[int, Token], added: Added, folder: Path) -> None:
+    old = tokens.get(added.id)
+    if old is not None and old.text != added.text:
+        raise BadInput(
+            f"{folder}: the added token {added.text!r} has the id {added.id} of {old.text!r}; "
+            "download the tokenizer files again."
+        )
 
 
 def _check_split(document: dict[str, Any], family: Family, path: Path) -> None:
@@ -215,61 +225,6 @@ def _spm_from_json(path: Path) -> dict[int, Token]:
     return tokens
 
 
-def _added_tokens(folder: Path) -> dict[int, _Added]:
-    """Added tokens from every file that may hold them; the more explicit file wins."""
-    found: dict[int, _Added] = {}
-    path = folder / "added_tokens.json"
-    if path.is_file():
-        specials = _special_texts(folder)
-        for text, i in _ids(read_json_object(path), path).items():
-            found[i] = _Added(i, text, text in specials)
-    path = folder / "tokenizer_config.json"
-    for key, entry in _part(path, "added_tokens_decoder", {}).items():
-        _add(found, int(key) if re.fullmatch("[0-9]{1,9}", key) else key, entry, path)
-    path = folder / "tokenizer.json"
-    for entry in _part(path, "added_tokens", []):
-        _add(found, entry.get("id") if isinstance(entry, dict) else None, entry, path)
-    return found
-
-
-def _add(found: dict[int, _Added], key: Any, entry: Any, path: Path) -> None:
-    text = entry.get("content") if isinstance(entry, dict) else None
-    special = entry.get("special", False) if isinstance(entry, dict) else None
-    if type(key) is not int or key < 0 or not isinstance(text, str) or type(special) is not bool:
-        raise BadInput(f"{path} has a broken added token {short(entry)}; download it again.")
-    found[key] = _Added(key, text, special)
-
-
-def _special_texts(folder: Path) -> set[str]:
-    path = folder / "tokenizer_config.json"
-    config = _optional(path)
-    values = [_text(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")]
-    values += [_text(v) for v in _part(path, "additional_special_tokens", [])]
-    values += [_text(v) for v in _optional(folder / "special_tokens_map.json").values()]
-    return {v for v in values if v is not None}
-
-
-def _part(path: Path, key: str, default: T) -> T:
-    """What a tokenizer file says under `key`, of the default's type; the default for nothing."""
-    value = _optional(path).get(key)
-    if value is None:
-        return default
-    if not isinstance(value, type(default)):
-        raise BadInput(f"{path}: {key} is {short(value)}, of a wrong type; download it again.")
-    return value
-
-
-def _text(value: Any) -> str | None:
-    """A token in a tokenizer file: the text itself, or an object around it."""
-    if isinstance(value, dict):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json_object(path) if path.is_file() else {}
-
-
 def _fill(tokens: dict[int, Token], rows: int, folder: Path) -> tuple[Token, ...]:
     """One token per row. The tables of these models have more rows than there are tokens."""
     if not tokens:
@@ -292,15 +247,15 @@ def _fill(tokens: dict[int, Token], rows: int, folder: Path) -> tuple[Token, ...
 
 def _special_ids(folder: Path, family: Family, tokens: dict[int, Token]) -> dict[str, int]:
     by_text = {token.text: i for i, token in tokens.items()}
-    config = _optional(folder / "tokenizer_config.json")
-    special_map = _optional(folder / "special_tokens_map.json")
+    config = optional(folder / "tokenizer_config.json")
+    special_map = optional(folder / "special_tokens_map.json")
     special: dict[str, int] = {}
     for role, key in (
         ("bos", "bos_token_id"),
         ("unk", "unknown_token_id"),
         ("pad", "padding_token_id"),
     ):
-        text = _text(config.get(f"{role}_token")) or _text(special_map.get(f"{role}_token"))
+        text = text_of(config.get(f"{role}_token")) or text_of(special_map.get(f"{role}_token"))
         if text is not None and text in by_text:
             special[key] = by_text[text]
     missing = [text for text in family.end_tokens if text not in by_text]
@@ -316,5 +271,5 @@ def _special_ids(folder: Path, family: Family, tokens: dict[int, Token]) -> dict
 
 def _add_bos(folder: Path, family: Family) -> bool:
     """`add_bos_token` where the files say it, else what the family's tokenizer class does."""
-    stated = _optional(folder / "tokenizer_config.json").get("add_bos_token")
+    stated = optional(folder / "tokenizer_config.json").get("add_bos_token")
     return stated if isinstance(stated, bool) else family.add_bos

@@ -14,7 +14,7 @@ Value = int | float | bool
 TokenizerKind = Literal["bpe", "spm"]
 
 _LARGEST = 2**31 - 1  # GGUF's keys are 32 bits wide
-_FLOAT32 = (1e-37, 1e38)
+_SMALLEST = 1e-37  # of a normal float32
 _MOST_LAYERS = 1000
 
 
@@ -115,13 +115,13 @@ def need_layers(config: Config, names: tuple[str, ...], where: str) -> int:
     return layers
 
 
-def need_number(value: Any, name: str, where: str) -> float:
+def need_number(value: Any, name: str, where: str, below: float = 1e38) -> float:
     """A positive number that a float32 can hold."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not _FLOAT32[0] <= value <= _FLOAT32[1]:
+    if not number or not _SMALLEST <= value < below:
         raise BadInput(
-            f"{where}: {name} is {short(value)} and must be a positive number; download "
-            "config.json again."
+            f"{where}: {name} is {short(value)} and must be a positive number below {below:g}; "
+            "download config.json again."
         )
     return float(value)
 

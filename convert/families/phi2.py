@@ -57,7 +57,7 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
     theta = get(rope(config), ("rope_theta",), 10000.0)
     return dimensions, {
         "context_length": need_int(config, ("n_positions", "max_position_embeddings"), where),
-        "attention.layer_norm_epsilon": need_number(epsilon, "layer_norm_epsilon", where),
+        "attention.layer_norm_epsilon": need_number(epsilon, "layer_norm_epsilon", where, below=1),
         "rope.dimension_count": need_rotary(rotary, head, where),
         "rope.freq_base": need_number(theta, "rope_theta", where),
     }

@@ -44,8 +44,8 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
         get(rope(config), ("partial_rotary_factor",), 1.0), "partial_rotary_factor", where
     )
     context = need_int(config, ("max_position_embeddings",), where)
-    window = 0
-    if config.get("sliding_window"):
+    window = get(config, ("sliding_window",), 0)
+    if window != 0:
         window = need_int(config, ("sliding_window",), where)
     theta = get(rope(config), ("rope_theta",), 10000.0)
     epsilon = get(config, ("rms_norm_eps",), 1e-5)
@@ -54,7 +54,7 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
         "rope.scaling.original_context_length": need_int(
             config, ("original_max_position_embeddings",), where, context
         ),
-        "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where),
+        "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where, below=1),
         "rope.dimension_count": need_rotary(int(share * head), head, where),
         "rope.freq_base": need_number(theta, "rope_theta", where),
         # llama.cpp reads it and computes full attention, as it does for upstream's own Phi-3.

@@ -44,7 +44,7 @@ def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Va
     epsilon = get(config, ("rms_norm_eps",), 1e-6)
     return dimensions, {
         "context_length": need_int(config, ("max_position_embeddings",), where),
-        "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where),
+        "attention.layer_norm_rms_epsilon": need_number(epsilon, "rms_norm_eps", where, below=1),
         "rope.freq_base": need_number(theta, "rope_theta", where),
     }
 
