@@ -64,8 +64,10 @@ def open_partial(
     """
     folder = out / FOLDER
     with full_disk_is_bad_input(folder):
-        finished = _read_finished(folder) if _read_key(folder) == key else {}
-        goes_on = _all_there(out, files, published=tensors <= finished.keys())
+        goes_on = _read_key(folder) == key
+        if goes_on:
+            finished = _read_finished(folder)
+            goes_on = _all_there(out, files, published=tensors <= finished.keys())
         if not goes_on:
             remove(out)
             finished = {}

@@ -29,7 +29,7 @@ def added_tokens(folder: Path) -> dict[int, Added]:
     found: dict[int, Added] = {}
     path = folder / "added_tokens.json"
     if path.is_file():
-        specials = _special_texts(folder)
+        specials = special_texts(folder)
         for text, i in ids_of(read_json_object(path), path).items():
             found[i] = Added(i, text, text in specials)
     path = folder / "tokenizer_config.json"
@@ -49,7 +49,8 @@ def _add(found: dict[int, Added], key: Any, entry: Any, path: Path) -> None:
     found[key] = Added(key, text, special)
 
 
-def _special_texts(folder: Path) -> set[str]:
+def special_texts(folder: Path) -> set[str]:
+    """The tokens that the files give a role."""
     path = folder / "tokenizer_config.json"
     config = optional(path)
     values = [text_of(config.get(f"{role}_token")) for role in ("bos", "eos", "pad", "unk")]

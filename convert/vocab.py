@@ -16,7 +16,14 @@ from typing import Any
 from gguf import TokenType
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.convert.sentencepiece_file import read_pieces
-from imp_deploy.convert.tokenizer_files import Added, added_tokens, ids_of, optional, text_of
+from imp_deploy.convert.tokenizer_files import (
+    Added,
+    added_tokens,
+    ids_of,
+    optional,
+    special_texts,
+    text_of,
+)
 
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
@@ -80,9 +87,12 @@ def _read_bpe(folder: Path, family: Family, rows: int) -> Vocabulary:
         path = folder / "merges.txt"
     else:
         raise _no_tokenizer(folder, "tokenizer.json, or vocab.json with merges.txt")
-    tokens: dict[int, Token] = {i: Token(t, 0.0, TokenType.NORMAL) for t, i in ids.items()}
-    extra = added_tokens(folder)
-    _check_merges(ids, merges, {added.text for added in extra.values()}, path)
+    specials, extra = special_texts(folder), added_tokens(folder)
+    _check_merges(ids, merges, specials | {added.text for added in extra.values()}, path)
+    tokens: dict[int, Token] = {
+        i: Token(t, 0.0, TokenType.CONTROL if t in specials else TokenType.NORMAL)
+        for t, i in ids.items()
+    }
     for added in extra.values():
         _check_free(tokens, added, folder)
         kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
