@@ -60,8 +60,6 @@ def _library() -> ctypes.CDLL:
     ):
         function = getattr(library, name)
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64], result
-    library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
-    library.ggml_validate_row_data.restype = ctypes.c_bool
     return library
 
 
@@ -92,13 +90,12 @@ def f32_to_f16(source: Array, target: Array) -> None:
 
 
 def all_finite_f16(values: Array) -> bool:
-    kind = GGMLQuantizationType.F16.value
-    return bool(_library().ggml_validate_row_data(kind, values.ctypes.data, values.nbytes))
+    """`values`: the raw 16-bit patterns. Not ggml's own check, which prints what it finds."""
+    return bool((values & 0x7FFF).max(initial=0) < 0x7C00)
 
 
 def all_finite_f32(values: Array) -> bool:
-    kind = GGMLQuantizationType.F32.value
-    return bool(_library().ggml_validate_row_data(kind, values.ctypes.data, values.nbytes))
+    return bool(np.isfinite(values).all())
 
 
 def tensors_of(path: Path) -> dict[str, tuple[int, int]]:

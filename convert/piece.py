@@ -106,8 +106,7 @@ class _Values:
                 worst = float(np.abs(self.exact).max())
                 raise BadInput(
                     f"{self._tensor.path}: the tensor {self._tensor.name} holds values up to "
-                    f"{worst:.6g}, and F16 ends at 65504; this checkpoint cannot be exported "
-                    "without changing the model."
+                    f"{worst:.6g}, and F16 ends at 65504; use a checkpoint that fits into F16."
                 )
         return self._half
 

@@ -54,7 +54,7 @@ def _piece(message: int | bytes) -> Piece:
         raise ValueError("a piece is a message")
     values = dict(_fields(message))
     text, score = values[1], values.get(2, b"\0\0\0\0")
-    if isinstance(text, int) or isinstance(score, int):
+    if isinstance(text, int) or not text or isinstance(score, int):
         raise ValueError("wrong field types")
     kind = values.get(3, 1)
     if not isinstance(kind, int):

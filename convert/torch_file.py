@@ -101,8 +101,8 @@ def _tensor(path: Path, name: Any, value: Any, records: Mapping[int, int]) -> Te
     skipped = int(value.storage_offset()) * value.element_size()
     if start not in records or skipped + value.numel() * value.element_size() > records[start]:
         raise BadInput(
-            f"{path}: the data of the tensor {name} is not where the file says; download it again, or "
-            "save it as safetensors."
+            f"{path}: the data of the tensor {name} is not where the file says; download it again, "
+            "or save it as safetensors."
         )
     return Tensor(
         name=name, path=path, dtype=dtype, shape=tuple(value.shape), offset=start + skipped

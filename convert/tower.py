@@ -107,7 +107,7 @@ def read_tower(
             "download config.json again."
         )
     width = get(config, ("mm_hidden_size",), tower.hidden)
-    if width != tower.hidden:
+    if width != tower.hidden and (nested or separate):
         raise BadInput(
             f"{where}: mm_hidden_size is {short(width)} and the vision tower is {tower.hidden} "
             "wide; give the tower that this checkpoint was trained with."

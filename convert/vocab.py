@@ -242,8 +242,8 @@ def _fill(tokens: dict[int, Token], rows: int, folder: Path) -> tuple[Token, ...
     if max(tokens) >= rows:
         over = tokens[max(tokens)]
         raise BadInput(
-            f"{folder}: the token {over.text!r} has id {max(tokens)} and the embedding table has "
-            f"{rows} rows; tokenizer and weights are not of one checkpoint."
+            f"{folder}: the token {over.text!r} has id {short(max(tokens))} and the embedding "
+            f"table has {rows} rows; download tokenizer and weights of one checkpoint."
         )
     double, count = Counter(t.text for t in tokens.values()).most_common(1)[0]
     if count > 1:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imp_deploy.convert.export import Exported, export
+from imp_deploy.convert.plan import Options, read_model
 from safetensors.numpy import load_file, save_file
 
-from imp_deploy.convert.export import Exported, export
-from imp_deploy.convert.plan import Options
 from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.quiet import Quiet
@@ -79,6 +79,15 @@ def refused(checkpoint: Path, out: Path, *parts: str, **options: Any) -> str:
     return message
 
 
+def complaint(checkpoint: Path) -> str:
+    """What is wrong with the checkpoint, in a sentence; empty if it can be read."""
+    try:
+        read_model(checkpoint, None, None)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
 def one_sentence(message: str) -> bool:
     """One line that ends in a full stop, and says what to do."""
     cure = any(f" {word} " in f" {message.rstrip('.')} " for word in CURES)
@@ -87,7 +96,8 @@ def one_sentence(message: str) -> bool:
 
 def finished_files(out: Path) -> list[str]:
     """What a user sees in the folder: everything but hidden work in progress."""
-    return sorted(p.name for p in out.glob("*")) if out.is_dir() else []
+    names = [p.name for p in out.iterdir()] if out.is_dir() else []
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

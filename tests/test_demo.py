@@ -80,7 +80,7 @@ def test_answers_describe_the_drawn_scene() -> None:
 def test_demo_does_not_overwrite_another_checkpoint(tmp_path: Path) -> None:
     """`imp-deploy demo .` in the wrong folder must not destroy a model."""
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BadInput, match="config.json"):
+    with pytest.raises(BadInput, match=r"config\.json"):
         write_demo(tmp_path, force=False)
     assert (tmp_path / "config.json").read_text() == "{}"
     write_demo(tmp_path, force=True)

@@ -70,7 +70,7 @@ def command(
         notes = list(exported.notes)
         print_json({"bundle": bundles.to_json(exported.bundle), **changes, "notes": notes})
         return
-    shown = table("file", "bits", "pixels", "visual tokens", "size", "")
+    shown = table("file", "bits", "pixels", "tokens", "size", "")
     for file in exported.bundle.files:
         state = "written" if file.path in exported.written else "kept"
         values = dataclasses.asdict(file)

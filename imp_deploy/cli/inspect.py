@@ -34,7 +34,8 @@ def command(
         value: dict[str, Any] = dataclasses.asdict(info)
         print_json({**value, "types": info.types, "parameters": info.parameters})
         return
-    shown = table("key", "value", title=f"{path.name}, {gib(info.bytes)}")
+    shown = table("key", title=f"{path.name}, {gib(info.bytes)}")
+    shown.add_column("value", overflow="fold")
     for key, entry in info.metadata.items():
         shown.add_row(key, _short(str(entry)))
     console.print(shown)
@@ -56,13 +57,13 @@ def _short(text: str) -> str:
 
 
 def _print_bundle(bundle: bundles.Bundle) -> None:
-    shown = table("file", "role", "bits", "pixels", "visual tokens", "size", title=bundle.name)
+    shown = table("file", "bits", "pixels", "tokens", "size", title=bundle.name)
     for file in bundle.files:
         pixels = str(file.resolution or "")
         if file.resized_from:
             pixels += f" (from {file.resized_from})"
         tokens = str(file.visual_tokens or "")
-        shown.add_row(file.path, file.role, str(file.bits), pixels, tokens, gib(file.bytes))
+        shown.add_row(file.path, str(file.bits), pixels, tokens, gib(file.bytes))
     console.print(shown)
     stock = "yes" if bundle.preprocess.stock_exact else "no, only imp-deploy's runner is"
     rows = (

@@ -69,10 +69,13 @@ def progress_bar() -> Iterator[Bar]:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """A table that folds what does not fit: a file name that is cut cannot be used."""
+    """A table that folds its first column, the names, where it does not fit: a name that is cut
+    cannot be used, and a number that is folded cannot be read."""
     made = Table(title=title)
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    first, *others = columns
+    made.add_column(first, overflow="fold")
+    for column in others:
+        made.add_column(column, no_wrap=True)
     return made
 
 

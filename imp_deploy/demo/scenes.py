@@ -136,9 +136,7 @@ def questions(scene: Scene) -> list[Question]:
             found.append(Question("count", text, NUMBERS[len(same)]))
         if len(same) == 1:
             text = f"What shape is the {colour} object?"
-            found.append(
-                Question("shape", text, same[0].shape, ((f"{colour} object", same[0]),))
-            )
+            found.append(Question("shape", text, same[0].shape, ((f"{colour} object", same[0]),)))
     for shape in SHAPES:
         same = [item for item in items if item.shape == shape]
         if same:

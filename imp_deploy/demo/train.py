@@ -55,13 +55,15 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Stage:
-    """`parts`: what is trained. `sides`: pixels and pictures per step, in turn."""
+    """`parts`: what is trained. `sides`: pixels and pictures per step, in turn. `balanced`: rare
+    answers are asked for as often as frequent ones ("two" as "one")."""
 
     name: str
     parts: tuple[str, ...]
     steps: int
     sides: tuple[tuple[int, int], ...]
     rate: float
+    balanced: bool = False
 
 
 TOWER = ("embeddings", "encoder", "patch_head", "place_head")
@@ -70,7 +72,7 @@ NAMED_LAYER = 3  # of the language model's 6
 STAGES = (
     Stage("tower", TOWER, 2600, ((112, 24), (196, 8), (112, 24), (196, 8), (384, 2)), 2e-3),
     Stage("language", LANGUAGE, 1000, ((112, 16),), 1.5e-3),
-    Stage("joint", TOWER + LANGUAGE, 600, ((196, 12), (196, 12), (384, 3)), 5e-4),
+    Stage("joint", TOWER + LANGUAGE, 550, ((196, 8), (384, 2)), 5e-4, balanced=True),
 )
 SEED = 1
 TURNS = 12
@@ -156,7 +158,7 @@ def patch_places(side: int) -> np.ndarray:
 
 
 def pick_questions(
-    scene: scenes.Scene, count: int, rng: np.random.Generator
+    scene: scenes.Scene, count: int, rng: np.random.Generator, *, balanced: bool
 ) -> list[scenes.Question]:
     """`count` questions, the kinds that are hard to learn more often than the others."""
     relative = [q for q in scenes.questions(scene) if q.kind == "position"]
@@ -171,7 +173,17 @@ def pick_questions(
     groups = [(weight, group) for weight, group in groups if group]
     weights = np.array([weight for weight, _ in groups])
     chosen = rng.choice(len(groups), size=count, p=weights / weights.sum())
-    return [groups[g][1][int(rng.integers(len(groups[g][1])))] for g in chosen.tolist()]
+    return [_pick(groups[g][1], rng, balanced=balanced) for g in chosen.tolist()]
+
+
+def _pick(
+    group: list[scenes.Question], rng: np.random.Generator, *, balanced: bool
+) -> scenes.Question:
+    if balanced:
+        answers = sorted({question.answer for question in group})
+        answer = answers[int(rng.integers(len(answers)))]
+        group = [question for question in group if question.answer == answer]
+    return group[int(rng.integers(len(group)))]
 
 
 def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
@@ -185,7 +197,7 @@ def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
         for _ in range(size):
             scene = scenes.scene_at("train", index)
             rng = np.random.default_rng([SEED, 7, index])
-            rows.append((scene, pick_questions(scene, TURNS, rng)))
+            rows.append((scene, pick_questions(scene, TURNS, rng, balanced=stage.balanced)))
             index += 1
         yield _collate(rows, side, prefix, end, tokenizer)
 

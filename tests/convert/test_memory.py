@@ -28,7 +28,7 @@ print(peak() - before)
 
 
 def test_a_large_tensor_is_never_in_memory_as_a_whole(vocabularies: Path, tmp_path: Path) -> None:
-    """Imp-3B's embedding table is 524 MB as float32, and its checkpoint 6 GB: a laptop must do. Here
+    """Imp-3B's embedding table is 524 MB as float32, its checkpoint 6 GB: a laptop must do. Here
     the two tables are 105 MB as float32 each, and every core may hold a piece of 24 MB."""
     checkpoint = make_checkpoint(
         tmp_path / "Imp",
