@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from imp_deploy.convert import ggml, partial
+from imp_deploy.convert import ggml, identity, notes, partial
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.plan import Model, Options, Plan, Target, Work, make_plan, read_model
 from imp_deploy.convert.stream import combine, hash_weights, stream
 from imp_deploy.convert.tower import MEAN, STD
-from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
 
 from imp_deploy import bundle as bundles
 from imp_deploy import llama, prompt
@@ -29,8 +28,6 @@ from imp_deploy.files import (
     sync_folder,
 )
 
-# Raised whenever the same checkpoint would give other files than before.
-_FORMAT = 1
 _REPLACED = "replaced.json"
 
 
@@ -72,8 +69,8 @@ def export(
         model=_text(source_name or str(checkpoint)),
         family=model.family.name,
         weights_sha256="",
-        settings_sha256=_settings_hash(model),
-        stamp=_stamp(model),
+        settings_sha256=identity.settings_hash(model),
+        stamp=identity.stamp(model),
     )
     with full_disk_is_bad_input(out):
         if out.exists() and not out.is_dir():
@@ -85,7 +82,7 @@ def export(
         existing = None if found is None else _whole_part(out, found, progress)
         kept = _kept(plan, existing)
         todo = _without(plan, set(kept))
-        notes = _notes(model, plan)
+        said = notes.notes(model, plan)
         if existing is not None and not todo.files:
             existing = dataclasses.replace(
                 existing, source=dataclasses.replace(existing.source, stamp=source.stamp)
@@ -93,7 +90,7 @@ def export(
             if existing != found:
                 bundles.save(out, existing)
             partial.remove(out)
-            return Exported(existing, (), kept, notes)
+            return Exported(existing, (), kept, said)
         files, weights = _write(out, todo, source, progress)
         if existing is not None:
             old = [f for f in existing.files if f.path not in {n.path for n in files}]
@@ -103,7 +100,7 @@ def export(
             source = dataclasses.replace(source, weights_sha256=weights)
         bundle = _bundle(model, source, files)
         _publish(out, todo, bundle, extends=existing is not None)
-        return Exported(bundle, tuple(f.about.path for f in todo.files), kept, notes)
+        return Exported(bundle, tuple(f.about.path for f in todo.files), kept, said)
 
 
 def _write(
@@ -279,49 +276,3 @@ def _llama_cpp() -> LlamaCpp:
 def _text(name: str) -> str:
     """`name` as UTF-8 can hold it: a folder's name may be any bytes."""
     return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _settings_hash(model: Model) -> str:
-    """Over everything that shapes the output besides the weights."""
-    digest = hashlib.sha256(f"format {_FORMAT}\n".encode())
-    for checkpoint in filter(None, (model.checkpoint, model.separate)):
-        for name in ("config.json", *TOKENIZER_FILES):
-            path = checkpoint.folder / name
-            if path.is_file():
-                digest.update(f"{name} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _stamp(model: Model) -> str:
-    """Over the weight files' names, sizes and times."""
-    lines = []
-    for checkpoint in filter(None, (model.checkpoint, model.separate)):
-        for path in checkpoint.weight_files:
-            state = path.stat()
-            lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _notes(model: Model, plan: Plan) -> tuple[str, ...]:
-    """What a user should know about this very bundle."""
-    notes = []
-    if model.mode == "pad":
-        notes.append(
-            "This checkpoint pads pictures to a square. Stock llama.cpp cannot do that exactly; "
-            "imp-deploy's own runner does."
-        )
-    for file in plan.files:
-        about = file.about
-        if about.resized_from:
-            notes.append(
-                f"{about.path} has its position table interpolated from {about.resized_from} "
-                f"pixels; the paper's {about.resolution}-pixel model was retrained, so expect "
-                "less accuracy."
-            )
-        halves = [s.name for s in file.slots.values() if s.kind.name == "F16"]
-        if about.bits != 16 and halves:
-            notes.append(
-                f"{about.path} keeps {len(halves)} matrices at F16, because their rows are not "
-                f"whole blocks of {about.type} (the first is {halves[0]})."
-            )
-    return tuple(notes)

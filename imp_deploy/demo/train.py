@@ -56,7 +56,8 @@ IGNORED = -100
 @dataclass(frozen=True)
 class Stage:
     """`parts`: what is trained. `sides`: pixels and pictures per step, in turn. `balanced`: rare
-    answers are asked for as often as frequent ones ("two" as "one")."""
+    answers are asked for as often as frequent ones ("two" as "one"). `counting`: how often shapes
+    are to be counted; the other kinds' weights are in `pick_questions`."""
 
     name: str
     parts: tuple[str, ...]
@@ -64,6 +65,7 @@ class Stage:
     sides: tuple[tuple[int, int], ...]
     rate: float
     balanced: bool = False
+    counting: float = 2.0
 
 
 TOWER = ("embeddings", "encoder", "patch_head", "place_head")
@@ -73,6 +75,8 @@ STAGES = (
     Stage("tower", TOWER, 2600, ((112, 24), (196, 8), (112, 24), (196, 8), (384, 2)), 2e-3),
     Stage("language", LANGUAGE, 1000, ((112, 16),), 1.5e-3),
     Stage("joint", TOWER + LANGUAGE, 550, ((196, 8), (384, 2)), 5e-4, balanced=True),
+    # Counting comes last, and 384 pixels need some more.
+    Stage("polish", TOWER + LANGUAGE, 280, ((196, 8), (384, 3)), 3e-4, balanced=True, counting=8.0),
 )
 SEED = 1
 TURNS = 12
@@ -158,22 +162,22 @@ def patch_places(side: int) -> np.ndarray:
 
 
 def pick_questions(
-    scene: scenes.Scene, count: int, rng: np.random.Generator, *, balanced: bool
+    scene: scenes.Scene, stage: Stage, rng: np.random.Generator
 ) -> list[scenes.Question]:
-    """`count` questions, the kinds that are hard to learn more often than the others."""
+    """`TURNS` questions, the kinds that are hard to learn more often than the others."""
     relative = [q for q in scenes.questions(scene) if q.kind == "position"]
     groups = [
         (4.0, relative),
         (3.0, scenes.place_questions(scene)),
         *(
             (weight, [q for q in scenes.questions(scene) if q.kind == kind])
-            for kind, weight in (("colour", 1.5), ("shape", 2.0), ("count", 2.0))
+            for kind, weight in (("colour", 1.5), ("shape", 2.0), ("count", stage.counting))
         ),
     ]
     groups = [(weight, group) for weight, group in groups if group]
     weights = np.array([weight for weight, _ in groups])
-    chosen = rng.choice(len(groups), size=count, p=weights / weights.sum())
-    return [_pick(groups[g][1], rng, balanced=balanced) for g in chosen.tolist()]
+    chosen = rng.choice(len(groups), size=TURNS, p=weights / weights.sum())
+    return [_pick(groups[g][1], rng, balanced=stage.balanced) for g in chosen.tolist()]
 
 
 def _pick(
@@ -197,7 +201,7 @@ def batches(stage: Stage, tokenizer: Tokenizer, first: int) -> Iterator[Batch]:
         for _ in range(size):
             scene = scenes.scene_at("train", index)
             rng = np.random.default_rng([SEED, 7, index])
-            rows.append((scene, pick_questions(scene, TURNS, rng, balanced=stage.balanced)))
+            rows.append((scene, pick_questions(scene, stage, rng)))
             index += 1
         yield _collate(rows, side, prefix, end, tokenizer)
 

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from imp_deploy.convert import identity
 
 from imp_deploy import bundle as bundles
-from imp_deploy.convert import export as module
 from imp_deploy.errors import BadInput
+from imp_deploy.files import sha256_of
 from tests.small import (
     contents,
     copied,
@@ -183,7 +184,7 @@ def test_a_later_format_is_another_export(
 ) -> None:
     """After an update that changes the files, old ones must not be taken for new ones."""
     run_export(checkpoint, out)
-    monkeypatch.setattr(module, "_FORMAT", module._FORMAT + 1)
+    monkeypatch.setattr(identity, "FORMAT", identity.FORMAT + 1)
     with pytest.raises(BadInput, match="--force"):
         run_export(checkpoint, out)
 
@@ -226,4 +227,4 @@ def test_manifest_is_read_as_it_was_written(checkpoint: Path, out: Path) -> None
     assert bundles.parse(manifest, "bundle.json") == exported.bundle == bundles.load(out)
     for file in manifest["files"]:
         assert (out / file["path"]).stat().st_size == file["bytes"]
-        assert module.sha256_of(out / file["path"]) == file["sha256"]
+        assert sha256_of(out / file["path"]) == file["sha256"]

@@ -1,0 +1,34 @@
+"""What makes two exports the same: settings, weight files, and the form of our output."""
+
+from __future__ import annotations
+
+import hashlib
+
+from imp_deploy.convert.plan import Model
+from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
+
+from imp_deploy.files import sha256_of
+
+# Raised whenever the same checkpoint would give other files than before.
+FORMAT = 1
+
+
+def settings_hash(model: Model) -> str:
+    """Over everything that shapes the output besides the weights."""
+    digest = hashlib.sha256(f"format {FORMAT}\n".encode())
+    for checkpoint in filter(None, (model.checkpoint, model.separate)):
+        for name in ("config.json", *TOKENIZER_FILES):
+            path = checkpoint.folder / name
+            if path.is_file():
+                digest.update(f"{name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def stamp(model: Model) -> str:
+    """Over the weight files' names, sizes and times."""
+    lines = []
+    for checkpoint in filter(None, (model.checkpoint, model.separate)):
+        for path in checkpoint.weight_files:
+            state = path.stat()
+            lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
