@@ -8,7 +8,7 @@ the rows of the embedding table that have no token.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "generation_config.json",
+)
+# Texts that llama.cpp makes control tokens of, whatever their type says (`src/llama-vocab.cpp`),
+# and that may be ordinary tokens of a byte-level vocabulary; Qwen's has `</s>`.
+_TAKEN_FOR_CONTROL = frozenset(
+    "</s> <eos> [EOS] <EOT> _<EOT> [EOT] <PAD> [PAD] <PRE> <SUF> <MID> <REPO> <reponame>".split()
 )
 _ADDED_SCORE = -1000.0
 _UNUSED_SCORE = -10000.0
@@ -89,10 +94,7 @@ def _read_bpe(folder: Path, family: Family, rows: int) -> Vocabulary:
         raise _no_tokenizer(folder, "tokenizer.json, or vocab.json with merges.txt")
     specials, extra = special_texts(folder), added_tokens(folder)
     _check_merges(ids, merges, specials | {added.text for added in extra.values()}, path)
-    tokens: dict[int, Token] = {
-        i: Token(t, 0.0, TokenType.CONTROL if t in specials else TokenType.NORMAL)
-        for t, i in ids.items()
-    }
+    tokens: dict[int, Token] = {i: _bpe_token(t, i, specials) for t, i in ids.items()}
     for added in extra.values():
         _check_free(tokens, added, folder)
         kind = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
@@ -106,6 +108,16 @@ def _read_bpe(folder: Path, family: Family, rows: int) -> Vocabulary:
         add_bos=_add_bos(folder, family),
         add_space_prefix=None,
     )
+
+
+def _bpe_token(text: str, i: int, specials: Set[str]) -> Token:
+    """An ordinary token that llama.cpp would take for a control token goes under another name: the
+    pre-tokenizer splits such texts, so the tokenizer itself never gives this token."""
+    if text in specials:
+        return Token(text, 0.0, TokenType.CONTROL)
+    if text in _TAKEN_FOR_CONTROL:
+        return Token(f"[UNREACHABLE{i}]", 0.0, TokenType.UNUSED)
+    return Token(text, 0.0, TokenType.NORMAL)
 
 
 def _read_spm(folder: Path, family: Family, rows: int) -> Vocabulary:
