@@ -25,6 +25,14 @@ class _InitParams(ctypes.Structure):
     _fields_: ClassVar = [("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p)]
 
 
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+@_LOG
+def _silent(_level: int, _text: bytes, _user: int | None) -> None:
+    """Takes what ggml would print on standard error beside our own message."""
+
+
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(library_folder() / "libggml-base.so"))
@@ -60,6 +68,8 @@ def _library() -> ctypes.CDLL:
     ):
         function = getattr(library, name)
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64], result
+    library.ggml_log_set.argtypes, library.ggml_log_set.restype = [_LOG, ctypes.c_void_p], None
+    library.ggml_log_set(_silent, None)
     return library
 
 
@@ -98,17 +108,17 @@ def all_finite_f32(values: Array) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def tensors_of(path: Path) -> dict[str, tuple[int, int]]:
+def tensors_of(path: Path) -> dict[str, tuple[int, int]] | None:
     """(type, offset in bytes from the start of the file) by name, as llama.cpp reads the file's
-    header; empty if it does not. The gguf package would need a gigabyte for a large vocabulary."""
+    header; None if it does not. The gguf package would need a gigabyte for a large vocabulary."""
     library = _library()
     file = library.gguf_init_from_file(os.fsencode(path), _InitParams(True, None))
     if not file:
-        return {}
+        return None
     try:
         start = library.gguf_get_data_offset(file)
         return {
-            library.gguf_get_tensor_name(file, i).decode(): (
+            library.gguf_get_tensor_name(file, i).decode(errors="replace"): (
                 library.gguf_get_tensor_type(file, i),
                 start + library.gguf_get_tensor_offset(file, i),
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gguf import GGUFReader
+from imp_deploy.convert import ggml
 
 from imp_deploy.errors import BadInput
 
@@ -51,10 +53,13 @@ class GgufInfo:
 
 
 def read_gguf(path: Path) -> GgufInfo:
+    # llama.cpp's reader first: the gguf package believes every count and fills the memory.
+    if ggml.tensors_of(path) is None:
+        raise BadInput(f"{path} is not a whole GGUF file; export or copy it again.")
     try:
         reader = GGUFReader(path)
         metadata = {k: _value(f) for k, f in reader.fields.items() if not k.startswith("GGUF.")}
-    except (ValueError, OSError, IndexError, KeyError, UnicodeDecodeError) as error:
+    except Exception as error:  # whatever the package meets in a foreign file
         raise BadInput(
             f"{path} is not a whole GGUF file ({error}); export or copy it again."
         ) from None
@@ -69,4 +74,6 @@ def _value(field: Any) -> Any:
     if len(field.data) > _LONGEST:
         return f"[{len(field.data)} entries]"
     value = field.contents()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     return value.item() if hasattr(value, "item") else value

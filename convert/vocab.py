@@ -41,7 +41,7 @@ FILES = (
 # Texts that llama.cpp makes control tokens of, whatever their type says (`src/llama-vocab.cpp`),
 # and that may be ordinary tokens of a byte-level vocabulary; Qwen's has `</s>`.
 _TAKEN_FOR_CONTROL = frozenset(
-    "</s> <eos> [EOS] <EOT> _<EOT> [EOT] <PAD> [PAD] <PRE> <SUF> <MID> <REPO> <reponame>".split()
+    ["</s>", "<eos>", "[EOS]", "<EOT>", "_<EOT>", "[EOT]", "<PAD>", "[PAD]", "<PRE>", "<SUF>"]
 )
 _ADDED_SCORE = -1000.0
 _UNUSED_SCORE = -10000.0

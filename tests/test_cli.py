@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -162,7 +163,24 @@ def test_inspect_a_file(made: Path) -> None:
     assert json.loads(done.stdout)["metadata"]["general.name"] == "Imp"
 
 
-@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 60, b"text" * 20])
+def gguf(tensors: int, *parts: bytes) -> bytes:
+    """A header that claims `tensors` tensors, and one entry `a`."""
+    return b"GGUF" + struct.pack("<IQQQ", 3, tensors, 1, 1) + b"a" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"GGUF", id="magic"),
+        pytest.param(b"GGUF" + b"\xff" * 60, id="ones"),
+        pytest.param(b"text" * 20, id="text"),
+        pytest.param(gguf(2**62, struct.pack("<II", 4, 1)), id="too many tensors"),
+        pytest.param(gguf(0, struct.pack("<IIQ", 9, 4, 2**40)), id="list without end"),
+        pytest.param(gguf(0, struct.pack("<IQ", 8, 2**60)), id="text without end"),
+        pytest.param(gguf(0, struct.pack("<I", 9), struct.pack("<IQ", 9, 1) * 5000), id="nested"),
+    ],
+)
 def test_inspect_what_is_no_gguf(content: bytes, tmp_path: Path) -> None:
     """A truncated copy is what people inspect."""
     (tmp_path / "a.gguf").write_bytes(content)
