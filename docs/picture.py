@@ -34,7 +34,7 @@ def main(target: Path) -> None:
                 shlex.split(command), env=environment, check=True, capture_output=True, text=True
             )
             console.print(Text(f"$ {command}", style="bold"))
-            console.print(Text.from_ansi(done.stdout + done.stderr))
+            console.print(Text.from_ansi(done.stdout))  # progress bars go to stderr
         console.save_svg(str(target), title="imp-deploy")
 
 
