@@ -13,8 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 demo: $(VENV)/base
 	@echo "==> Exporting the demo checkpoint"
-	$(BIN)/imp-deploy demo $(DEMO)/checkpoint
-	$(BIN)/imp-deploy export $(DEMO)/checkpoint $(DEMO)/bundle --name Imp-Demo
+	$(BIN)/imp-deploy demo $(DEMO)/checkpoint --force
+	$(BIN)/imp-deploy export $(DEMO)/checkpoint $(DEMO)/bundle --name Imp-Demo --force
 	@echo "==> Asking it about a picture (the first time, this builds the runner: seconds)"
 	$(BIN)/imp-deploy run $(DEMO)/bundle --image $(DEMO)/checkpoint/images/scene-1.png \
 		--prompt "What colour is the circle?"

@@ -23,6 +23,9 @@ from imp_deploy.convert import partial
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
 
+from imp_deploy import bundle as bundles
+from imp_deploy.files import sha256_of
+
 # What changes a file, and what Python reports to audit hooks.
 CALLS = ("pwrite", "fsync", "fdatasync", "posix_fallocate")
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
@@ -40,10 +43,12 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`before` prepares the output folder; `options` and `force` are those of the killed export."""
+    """`before` prepares the output folder; `bits` and `force` are those of the killed export, and
+    `result` the bits of the bundle in the end."""
 
     before: Callable[[Path, Path], object]
     bits: tuple[int, ...]
+    result: tuple[int, ...]
     force: bool = False
 
 
@@ -53,9 +58,11 @@ def run(checkpoint: Path, out: Path, bits: tuple[int, ...], force: bool = False)
 
 
 SCENARIOS = {
-    "new": Scenario(lambda _folder, _out: None, (16, 8, 4)),
-    "more bits": Scenario(lambda folder, out: run(folder / "phi2", out, (4,)), (16, 8)),
-    "forced": Scenario(lambda folder, out: run(folder / "qwen2", out, (16, 4)), (8, 4), True),
+    "new": Scenario(lambda _folder, _out: None, (16, 8), (16, 8)),
+    "more bits": Scenario(lambda folder, out: run(folder / "phi2", out, (4,)), (8,), (8, 4)),
+    "forced": Scenario(
+        lambda folder, out: run(folder / "qwen2", out, (16, 4)), (8, 4), (8, 4), True
+    ),
 }
 
 
@@ -113,6 +120,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def trustworthy(out: Path) -> bool:
+    """Whether a manifest, where there is one, tells the truth about the files."""
+    if not (out / bundles.MANIFEST).exists():
+        return True
+    return all(sha256_of(out / file.path) == file.sha256 for file in bundles.load(out).files)
+
+
 def main(folder: Path, name: str) -> None:
     scenario, source = SCENARIOS[name], folder / "phi2"
     prepared, out = folder / "prepared", folder / "out"
@@ -134,15 +148,16 @@ def main(folder: Path, name: str) -> None:
 
         return work
 
-    again()
-    child(whole)
-    expected, wrong = contents(out), []
+    child(lambda: run(source, folder / "fresh", scenario.result))
+    expected, wrong = contents(folder / "fresh"), []
     moment = 0
     while True:
         moment += 1
         again()
         if child(dying(moment)) == 0:
             break
+        if not trustworthy(out):
+            wrong.append(moment)
         if moment % 2:  # killed a second time on the way
             child(dying(moment // 2))
         child(whole)
