@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -35,7 +36,9 @@ def main(target: Path) -> None:
             )
             console.print(Text(f"$ {command}", style="bold"))
             console.print(Text.from_ansi(done.stdout))  # progress bars go to stderr
-        console.save_svg(str(target), title="imp-deploy")
+        picture = console.export_svg(title="imp-deploy")
+    # Rich names a font on the web; the picture shall need nothing but itself.
+    target.write_text(re.sub(r"@font-face\s*{[^}]*}", "", picture))
 
 
 if __name__ == "__main__":
