@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from imp_deploy.convert import safetensors_file, torch_file
 from imp_deploy.convert.families.base import short
 from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
-
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from imp_deploy import bundle as bundles
+from imp_deploy import llama, prompt
+from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
 from imp_deploy.convert import ggml, identity, notes, partial
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.plan import Model, Options, Plan, Target, Work, make_plan, read_model
 from imp_deploy.convert.stream import combine, hash_weights, stream
 from imp_deploy.convert.tower import MEAN, STD
-
-from imp_deploy import bundle as bundles
-from imp_deploy import llama, prompt
-from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
 from imp_deploy.errors import BadInput, ImpError
 from imp_deploy.files import (
     full_disk_is_bad_input,

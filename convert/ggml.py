@@ -28,9 +28,8 @@ class _InitParams(ctypes.Structure):
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-@_LOG
-def _silent(_level: int, _text: bytes, _user: int | None) -> None:
-    """Takes what ggml would print on standard error beside our own message."""
+# Takes what ggml would print on standard error beside our own message; ctypes needs it kept.
+_silent = _LOG(lambda _level, _text, _user: None)
 
 
 @functools.cache
@@ -55,19 +54,17 @@ def _library() -> ctypes.CDLL:
     library.gguf_init_from_file.argtypes = [ctypes.c_char_p, _InitParams]
     library.gguf_init_from_file.restype = ctypes.c_void_p
     library.gguf_free.argtypes, library.gguf_free.restype = [ctypes.c_void_p], None
-    for name, result in (
-        ("gguf_get_n_tensors", ctypes.c_int64),
-        ("gguf_get_data_offset", ctypes.c_size_t),
-    ):
+    of_file, of_tensor = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int64]
+    getters: tuple[tuple[str, list[Any], Any], ...] = (
+        ("gguf_get_n_tensors", of_file, ctypes.c_int64),
+        ("gguf_get_data_offset", of_file, ctypes.c_size_t),
+        ("gguf_get_tensor_name", of_tensor, ctypes.c_char_p),
+        ("gguf_get_tensor_offset", of_tensor, ctypes.c_size_t),
+        ("gguf_get_tensor_type", of_tensor, ctypes.c_int),
+    )
+    for name, arguments, result in getters:
         function = getattr(library, name)
-        function.argtypes, function.restype = [ctypes.c_void_p], result
-    for name, result in (
-        ("gguf_get_tensor_name", ctypes.c_char_p),
-        ("gguf_get_tensor_offset", ctypes.c_size_t),
-        ("gguf_get_tensor_type", ctypes.c_int),
-    ):
-        function = getattr(library, name)
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int64], result
+        function.argtypes, function.restype = arguments, result
     library.ggml_log_set.argtypes, library.ggml_log_set.restype = [_LOG, ctypes.c_void_p], None
     library.ggml_log_set(_silent, None)
     return library

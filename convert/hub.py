@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
-
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 

@@ -6,7 +6,6 @@ import hashlib
 
 from imp_deploy.convert.plan import Model
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
-
 from imp_deploy.files import sha256_of
 
 # Raised whenever the same checkpoint would give other files than before.

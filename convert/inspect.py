@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gguf import GGUFReader
-from imp_deploy.convert import ggml
 
+from imp_deploy.convert import ggml
 from imp_deploy.errors import BadInput
 
 _LONGEST = 16  # of a list's entries; a vocabulary has tens of thousands

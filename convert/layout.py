@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
-from imp_deploy.convert.ggml import nbytes
 
 from imp_deploy.bundle import BundleFile
+from imp_deploy.convert.ggml import nbytes
 
 _ALIGNMENT = 32
 

@@ -18,7 +18,6 @@ from imp_deploy.convert.tower import (
     tower_rules,
     tower_sizes,
 )
-
 from imp_deploy.errors import BadInput
 
 

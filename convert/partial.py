@@ -16,7 +16,6 @@ from pathlib import Path
 
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.plan import Work
-
 from imp_deploy.files import full_disk_is_bad_input, require_space
 
 FOLDER = ".partial"

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
+
 from imp_deploy.convert import ggml
 from imp_deploy.convert.checkpoint import read_rows
 from imp_deploy.convert.plan import Work
 from imp_deploy.convert.positions import interpolate
 from imp_deploy.convert.tensor import Tensor
-
 from imp_deploy.errors import BadInput
 
 Array = np.ndarray[Any, np.dtype[Any]]

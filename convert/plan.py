@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gguf import LlamaFileType
+
+from imp_deploy import prompt
+from imp_deploy.bundle import BundleFile, Mode
 from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.families.base import Dimensions, Family, Value
@@ -26,16 +29,11 @@ from imp_deploy.convert.tensor import Tensor
 from imp_deploy.convert.tower import (
     POSITIONS,
     Tower,
-    check_projector,
     check_resolutions,
     mmproj_metadata,
-    read_mode,
-    read_tower,
 )
+from imp_deploy.convert.tower_config import check_projector, read_mode, read_tower
 from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
-
-from imp_deploy import prompt
-from imp_deploy.bundle import BundleFile, Mode
 from imp_deploy.errors import BadInput
 
 _LONGEST_NAME = 200  # bytes; file systems end at 255, and the name gets a prefix and an ending

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-from imp_deploy.convert.reference_weights import read_weights
 
+from imp_deploy.convert.reference_weights import read_weights
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 from imp_deploy.image import squash

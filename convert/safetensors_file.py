@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from safetensors import SafetensorError, safe_open
 
+from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from imp_deploy.errors import BadInput
 
 

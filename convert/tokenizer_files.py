@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imp_deploy.convert.families.base import short
-
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from imp_deploy.convert.tensor import Tensor
-
 from imp_deploy.errors import BadInput
 
 _DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int64": "I64", "bool": "BOOL"}

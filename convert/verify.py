@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from imp_deploy.convert.families import family_of
-from imp_deploy.convert.hub import Located
-from imp_deploy.convert.vocab import read_vocabulary
 from PIL import Image
 
 from imp_deploy import prompt, runner
 from imp_deploy.build import build_host
 from imp_deploy.bundle import Bundle, BundleFile
+from imp_deploy.convert.families import family_of
+from imp_deploy.convert.hub import Located
+from imp_deploy.convert.vocab import read_vocabulary
 from imp_deploy.demo import scenes
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gguf import TokenType
+
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.convert.sentencepiece_file import read_pieces
 from imp_deploy.convert.tokenizer_files import (
@@ -24,7 +25,6 @@ from imp_deploy.convert.tokenizer_files import (
     special_texts,
     text_of,
 )
-
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 

@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from imp_deploy.convert.export import export
-from imp_deploy.convert.plan import Options
 
 from imp_deploy import llama
 from imp_deploy.build import build_host, cache_folder
+from imp_deploy.convert.export import export
+from imp_deploy.convert.plan import Options
 from imp_deploy.demo.write import write_demo
 from tests.quiet import Quiet
 

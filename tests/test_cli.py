@@ -212,8 +212,9 @@ def test_run_with_bad_input(options: list[str], part: str, made: Path) -> None:
 def test_paths_that_are_no_text(made: Path, tmp_path: Path) -> None:
     """A folder's name may be any bytes: the bundle must be written and the result printed."""
     out = os.fsencode(tmp_path) + b"/out \xff \xc3\xbc"
-    command = [sys.executable, "-m", "imp_deploy", "export", str(made / "imp"), out, "--bits", "4"]
-    for options in ([], ["--json"]):
+    command: list[str | bytes] = [sys.executable, "-m", "imp_deploy", "export", str(made / "imp")]
+    command += [out, "--bits", "4"]
+    for options in list[list[str | bytes]](([], ["--json"])):
         for locale in ("C.UTF-8", "C"):
             settings = {**os.environ, "LC_ALL": locale, "PYTHONIOENCODING": ""}
             done = subprocess.run(
@@ -224,7 +225,7 @@ def test_paths_that_are_no_text(made: Path, tmp_path: Path) -> None:
                 assert json.loads(done.stdout)["bundle"]["name"] == "imp"
 
 
-def test_narrow_terminals_of_old_encodings(made: Path, tmp_path: Path) -> None:
+def test_old_encodings(made: Path, tmp_path: Path) -> None:
     """JSON stays JSON where standard output cannot hold a name's letters."""
     done = program(
         *("export", made / "imp", tmp_path / "o", "--bits", "4", "--name", "模型ü😀", "--json"),

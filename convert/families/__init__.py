@@ -6,7 +6,6 @@ from typing import Any
 
 from imp_deploy.convert.families import phi2, phi3, qwen2
 from imp_deploy.convert.families.base import Family, short
-
 from imp_deploy.errors import BadInput
 
 FAMILIES: tuple[Family, ...] = (phi2.FAMILY, qwen2.FAMILY, phi3.FAMILY)

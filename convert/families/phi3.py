@@ -23,7 +23,6 @@ from imp_deploy.convert.families.base import (
     refuse_unless,
     rope,
 )
-
 from imp_deploy.prompt import PHI3
 
 

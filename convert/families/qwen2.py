@@ -22,7 +22,6 @@ from imp_deploy.convert.families.base import (
     refuse_unless,
     rope,
 )
-
 from imp_deploy.prompt import CHATML
 
 

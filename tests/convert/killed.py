@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from imp_deploy import bundle as bundles
 from imp_deploy.convert import partial
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
-
-from imp_deploy import bundle as bundles
 from imp_deploy.files import sha256_of
 
 # What changes a file, and what Python reports to audit hooks.

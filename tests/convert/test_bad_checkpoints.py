@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from imp_deploy.convert.checkpoint import open_checkpoint, read_rows
 
+from imp_deploy.convert.checkpoint import open_checkpoint, read_rows
 from imp_deploy.errors import BadInput
 from tests.checkpoints import tower_of
 from tests.small import copied, edit_json, edit_weights, refused, run_export

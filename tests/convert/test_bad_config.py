@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imp_deploy.convert.families import family_of
 
+from imp_deploy.convert.families import family_of
 from imp_deploy.errors import BadInput
 from tests.checkpoints import tower_of
 from tests.small import complaint, copied, edit_json, one_sentence, refused, run_export

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from imp_deploy.convert import identity
 
 from imp_deploy import bundle as bundles
+from imp_deploy.convert import identity
 from imp_deploy.errors import BadInput
 from imp_deploy.files import sha256_of
 from tests.small import (
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_made_again(damage: str, checkpoint: Path, out: Path) 
     path = out / LLM[0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes({"truncated": content[:-1], "one bit": content, "empty": b""}[damage])
+    path.write_bytes(content[: {"truncated": -1, "one bit": None, "empty": 0}[damage]])
     assert run_export(checkpoint, out).written == (LLM[0],)
     assert contents(out) == expected
 

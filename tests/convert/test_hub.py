@@ -16,8 +16,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from imp_deploy.convert.hub import locate, needed
 
+from imp_deploy.convert.hub import locate, needed
 from imp_deploy.errors import BadInput
 from tests.checkpoints import tower_of
 from tests.small import copied, edit_json, one_sentence, run_export

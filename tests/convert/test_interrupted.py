@@ -12,11 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from imp_deploy.convert import partial
 
+from imp_deploy.convert import partial
 from tests.small import contents, copied, edit_weights, finished_files, refused, run_export
 
 
@@ -94,7 +95,7 @@ def test_too_little_space_shows_before_writing(
     made: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody should wait an hour to learn it."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     refused(made / "phi2", out, str(out), "GiB free", "free some space")
     assert not (out / partial.FOLDER).exists()
 
@@ -161,10 +162,12 @@ def test_read_only_folder(made: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stopped(made: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An output folder in which an export was interrupted half-way."""
+    """An output folder in which an export was interrupted half-way; one worker, so that it is
+    always the same half."""
     monkeypatch.setattr(partial, "_COMMIT_BYTES", 40_000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     with monkeypatch.context() as broken:
-        broken.setattr(os, "pwrite", fails(60, errno.ENOSPC, os.pwrite))
+        broken.setattr(os, "pwrite", fails(40, errno.ENOSPC, os.pwrite))
         refused(made / "phi2", out, "disk is full")
     assert len((out / partial.FOLDER / "journal").read_text().splitlines()) > 5
     return out
@@ -217,7 +220,7 @@ def test_journal_that_a_crash_cut_short(
     whole = journal.read_bytes()[:-cut]
     journal.write_bytes(whole)
     with monkeypatch.context() as broken:
-        broken.setattr(os, "pwrite", fails(20, errno.ENOSPC, os.pwrite))
+        broken.setattr(os, "pwrite", fails(15, errno.ENOSPC, os.pwrite))
         refused(made / "phi2", stopped, "disk is full")
     lines = journal.read_text().splitlines()
     assert [len(json.loads(line)) for line in lines] == [2] * len(lines)

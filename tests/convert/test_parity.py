@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from imp_deploy.convert.export import Exported, export
 from imp_deploy.convert.hub import Located, locate
 from imp_deploy.convert.plan import Options
 from imp_deploy.convert.verify import Bounds, Row, failures, verify
-
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.pictures import write_all
 from tests.quiet import Quiet

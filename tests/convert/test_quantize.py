@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFReader, LlamaFileType
+
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
-
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.quiet import Quiet
 

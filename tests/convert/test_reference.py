@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from imp_deploy.convert.reference import Reference, load_reference, preprocess
 from PIL import Image
 
+from imp_deploy.convert.reference import Reference, load_reference, preprocess
 from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint, tower_of
 from tests.tokenizers_real import Family, write_tokenizer

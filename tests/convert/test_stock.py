@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from imp_deploy.convert.export import export
-from imp_deploy.convert.plan import Options
 
 from imp_deploy import prompt, runner
 from imp_deploy.bundle import Variant, choose, load
+from imp_deploy.convert.export import export
+from imp_deploy.convert.plan import Options
 from imp_deploy.demo import scenes
 from imp_deploy.image import load_rgb, write_ppm
 from tests.checkpoints import make_checkpoint

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imp_deploy.convert.export import export
-from imp_deploy.convert.plan import Options
 
 from imp_deploy import prompt
 from imp_deploy.bundle import load
+from imp_deploy.convert.export import export
+from imp_deploy.convert.plan import Options
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.quiet import Quiet
 
