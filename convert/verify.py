@@ -172,8 +172,11 @@ def _prompt_ids(bundle: Bundle, checkpoint: Path, question: str) -> _Texts:
     before, after = prompt.fill(bundle.prompt, question).split(prompt.IMAGE)
     tokenizer = _tokenizer(checkpoint)
     config = read_json_object(checkpoint / "config.json")
-    family = family_of(config, str(checkpoint / "config.json"))
-    vocabulary = read_vocabulary(checkpoint, family, int(config["vocab_size"]))
+    where = str(checkpoint / "config.json")
+    family = family_of(config, where)
+    # By the family's reader: old Phi configs give fewer rows than the table has.
+    dimensions, _ = family.read_config(config, where)
+    vocabulary = read_vocabulary(checkpoint, family, dimensions.rows)
     start = [vocabulary.special["bos_token_id"]] if vocabulary.add_bos else []
     return _Texts(
         before=start + tokenizer.encode(before, add_special_tokens=False),
