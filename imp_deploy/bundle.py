@@ -7,8 +7,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from imp_deploy import record
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object, write_json_atomic
 
@@ -19,10 +20,8 @@ DEFAULT_RESOLUTION = 196
 
 Role = Literal["llm", "vision"]
 Mode = Literal["squash", "pad"]
-T = TypeVar("T")
 
 _CURE = "export the bundle again with --force"
-_LARGEST = 2**53  # beyond, JSON readers disagree about numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,57 +152,9 @@ def parse(value: dict[str, Any], where: str) -> Bundle:
     files = value.get("files")
     if not isinstance(files, list) or not files:
         raise BadInput(f"{where} lists no files; {_CURE}.")
-    _need_keys(Bundle, value, where)
-    _need(value["name"], str, f"{where}: name")
-    bundle = Bundle(
-        schema=schema,
-        name=value["name"],
-        source=_record(Source, value["source"], f"{where}: source"),
-        llama_cpp=_record(LlamaCpp, value["llama_cpp"], f"{where}: llama_cpp"),
-        prompt=_record(PromptSpec, value["prompt"], f"{where}: prompt"),
-        preprocess=_record(Preprocess, value["preprocess"], f"{where}: preprocess"),
-        files=tuple(_record(BundleFile, f, f"{where}: files[{i}]") for i, f in enumerate(files)),
-    )
+    bundle = record.parse(Bundle, value, where, _CURE)
     _check(bundle, where)
     return bundle
-
-
-def _record(kind: type[T], value: Any, where: str) -> T:
-    _need_keys(kind, value, where)
-    hints = get_type_hints(kind)
-    for key, entry in value.items():
-        _need(entry, hints[key], f"{where}: {key}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
-
-
-def _need_keys(kind: type[Any], value: Any, where: str) -> None:
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    if not isinstance(value, dict):
-        raise BadInput(f"{where} is not an object; {_CURE}.")
-    if unknown := sorted(set(value) - set(fields)):
-        raise BadInput(f"{where} has unknown keys {unknown}; {_CURE}.")
-    required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
-    if missing := sorted(required - set(value)):
-        raise BadInput(f"{where} lacks {missing}; {_CURE}.")
-
-
-def _need(value: Any, hint: Any, where: str) -> None:
-    if not _fits(value, hint):
-        raise BadInput(f"{where} is {repr(value)[:60]}, which it cannot be; {_CURE}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """`hint`: a field's type. JSON's lists stand for tuples, and its integers also for floats."""
-    kind, options = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return isinstance(value, str) and value in options
-    if kind is tuple:
-        return isinstance(value, list) and all(_fits(v, options[0]) for v in value)
-    if options:
-        return any(_fits(value, option) for option in options)
-    if hint is float:
-        return type(value) in (int, float) and abs(value) < _LARGEST
-    return type(value) is hint
 
 
 def _check(bundle: Bundle, where: str) -> None:
@@ -232,7 +183,7 @@ def _check_file(file: BundleFile, where: str) -> None:
         numbers += [file.resolution, file.visual_tokens]
     if file.resized_from is not None:
         numbers.append(file.resized_from)
-    if any(n is None or not 0 < n < _LARGEST for n in numbers):
+    if any(n is None or not 0 < n < record.LARGEST for n in numbers):
         raise BadInput(f"{where}: the numbers of {file.path} are not positive; {_CURE}.")
     if not re.fullmatch("[0-9a-f]{64}", file.sha256):
         raise BadInput(f"{where}: the sha256 of {file.path} is no hash; {_CURE}.")
