@@ -1,0 +1,1 @@
+"""Turns result files into Markdown, CSV and an HTML page."""
