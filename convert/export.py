@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from imp_deploy import bundle as bundles
 from imp_deploy import llama, prompt
@@ -26,15 +25,9 @@ from imp_deploy.files import (
     sha256_of,
     sync_folder,
 )
+from imp_deploy.progress import Progress
 
 _REPLACED = "replaced.json"
-
-
-class Progress(Protocol):
-    """What a caller may show: `total` input bytes of a named phase, then steps of it."""
-
-    def start(self, phase: str, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from imp_deploy import prompt, runner
-from imp_deploy.build import build_host
+from imp_deploy.build.host import build_host
 from imp_deploy.bundle import Bundle, BundleFile
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.hub import Located

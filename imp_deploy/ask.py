@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from imp_deploy import prompt, runner
-from imp_deploy.build import build_host
+from imp_deploy.build.host import build_host
 from imp_deploy.bundle import Bundle, Variant
 from imp_deploy.image import load_rgb, write_ppm
 from imp_deploy.runner import Answer

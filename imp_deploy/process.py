@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imp_deploy.errors import DeviceError
@@ -47,3 +48,37 @@ def run(
     except subprocess.TimeoutExpired:
         raise DeviceError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s.") from None
     return Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+
+def follow(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Finished:
+    """Runs to the end and hands over every line as it is printed, stderr among stdout; the end of
+    it is kept as `stdout`. The process is killed when `on_line` raises."""
+    kept: deque[str] = deque(maxlen=200)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+        )
+    except FileNotFoundError:
+        raise DeviceError(f"The program {argv[0]} was not found; install it.") from None
+    with process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                kept.append(line)
+                on_line(line.rstrip("\n"))
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    return Finished(tuple(argv), process.returncode, "".join(kept), "")

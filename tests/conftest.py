@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import subprocess
-import sys
-import tarfile
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from imp_deploy import llama
-from imp_deploy.build import build_host, cache_folder
+from imp_deploy.build.host import build_host
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
 from imp_deploy.demo.write import write_demo
+from imp_deploy.llama_source import source_folder
 from tests.quiet import Quiet
 
 
@@ -39,30 +35,8 @@ def demo_bundle(demo_checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def llama_source() -> Path:
-    """The pinned llama.cpp's source, from the same distribution that was installed; kept in the
-    user's cache, because unpacking and checking it takes a minute."""
-    lock = llama.lock()
-    place = cache_folder() / f"llama-source-{lock.sha256[:16]}"
-    source = place / "vendor" / "llama.cpp"
-    if source.is_dir():
-        return source
-    with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                *("--no-binary", ":all:", "--dest", scratch, f"{lock.package}=={lock.version}"),
-            ],
-            check=True,
-        )
-        (archive,) = Path(scratch).glob("*.tar.gz")
-        assert hashlib.sha256(archive.read_bytes()).hexdigest() == lock.sha256
-        with tarfile.open(archive) as packed:
-            packed.extractall(scratch, filter="data")
-        (root,) = (p for p in Path(scratch).iterdir() if p.is_dir())
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.move(root, place)
-    return source
+    """The pinned llama.cpp's source, from the same distribution that was installed."""
+    return source_folder()
 
 
 @pytest.fixture(scope="session")

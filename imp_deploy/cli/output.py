@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -56,14 +58,11 @@ class Bar:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Bar]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
+def progress_bar(of: Literal["bytes", "steps"] = "bytes") -> Iterator[Bar]:
+    counted: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+    if of == "bytes":
+        counted = (DownloadColumn(binary_units=True), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *counted, TimeRemainingColumn())
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
         yield Bar(progress)
 

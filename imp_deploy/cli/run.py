@@ -27,7 +27,7 @@ def command(
     as_json: JsonFlag = False,
 ) -> None:
     from imp_deploy.ask import ask
-    from imp_deploy.build import host_runner
+    from imp_deploy.build.host import host_runner
 
     if device != "host":
         raise typer.BadParameter(

@@ -1,0 +1,22 @@
+"""What long work tells whoever shows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """A named phase of `total` steps (bytes, where the caller says so), then how many were done."""
+
+    def start(self, phase: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+class Unseen:
+    """Progress that nobody watches."""
+
+    def start(self, phase: str, total: int) -> None:
+        pass
+
+    def advance(self, count: int) -> None:
+        pass
