@@ -84,6 +84,11 @@ class Device(Protocol):
         """None when there is no such file."""
         ...
 
+    def reconnect(self) -> None:
+        """Replaces a connection that broke by a new one to the same device; a `LinkLost` when
+        there is no way to it (yet)."""
+        ...
+
     def close(self) -> None:
         """Ends the connection; what was started on the device goes on."""
         ...

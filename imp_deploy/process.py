@@ -82,3 +82,28 @@ def follow(
             process.kill()
             raise
     return Finished(tuple(argv), process.returncode, "".join(kept), "")
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None,
+    stderr: int,
+    before: Callable[[], None] | None = None,
+    talk: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Starts a process in a session of its own and does not wait for it; `before` runs in it first.
+    `stderr`: a handle. With `talk` its stdin and stdout are pipes, otherwise they are nothing."""
+    way = subprocess.PIPE if talk else subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=way,
+            stdout=way,
+            stderr=stderr,
+            env=environment,
+            preexec_fn=before,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise DeviceError(f"The program {argv[0]} was not found; install it.") from None

@@ -12,6 +12,12 @@ class Progress(Protocol):
     def advance(self, count: int) -> None: ...
 
 
+class Stages(Progress, Protocol):
+    """Progress whose present step can be named."""
+
+    def describe(self, text: str) -> None: ...
+
+
 class Unseen:
     """Progress that nobody watches."""
 
@@ -19,4 +25,7 @@ class Unseen:
         pass
 
     def advance(self, count: int) -> None:
+        pass
+
+    def describe(self, text: str) -> None:
         pass

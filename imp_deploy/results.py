@@ -15,7 +15,9 @@ from typing import Any, Literal
 from imp_deploy import record
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object, write_json_atomic
-from imp_deploy.runner import Seconds, Tokens
+from imp_deploy.runner import Seconds, State, Tokens, Trace
+
+__all__ = ["Seconds", "State", "Tokens", "Trace"]
 
 SCHEMA = 1
 METRICS = ("T_VE", "S_prompt", "S_gen", "T_total")
@@ -109,30 +111,6 @@ class Protocol:
     sample_milliseconds: int
     prompt: str
     image_sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """The device at one moment. `clocks_khz` per core, in the order of the cores (0: offline or
-    unreadable); `limits_khz` what the system allows each core at that moment, likewise;
-    `celsius` by sensor, empty where none may be read."""
-
-    uptime_seconds: float
-    clocks_khz: tuple[int, ...]
-    limits_khz: tuple[int, ...]
-    celsius: dict[str, float]
-    memory_available_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """What was sampled during one repetition: parallel columns. `seconds` since its start;
-    `clocks_khz` a row of all cores per moment; `celsius` a column per sensor."""
-
-    seconds: tuple[float, ...]
-    clocks_khz: tuple[tuple[int, ...], ...]
-    celsius: dict[str, tuple[float, ...]]
-    rss_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

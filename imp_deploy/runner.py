@@ -10,8 +10,10 @@ from typing import Any, Literal
 from imp_deploy import process
 from imp_deploy.bundle import Mode
 from imp_deploy.errors import BadInput, DeviceError
+from imp_deploy.record import parse
 
 JOB_HEADER = "imp-job 1"
+_CURE = "remove it, and run again with the runner that `imp-deploy build` makes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +21,13 @@ class Step:
     """One question about one image (or none). `prompt` holds `<image>` once if `image` is given;
     `side` in pixels. The last three name files that the runner writes: float32 embeddings
     [visual tokens, hidden], float32 logits [generated, vocabulary] and uint8 pixels
-    [side, side, 3]."""
+    [side, side, 3]. `text_tokens`: makes the text exactly so long, for measurements of latency,
+    by dropping tokens from its start or repeating it; 0: the text as it is."""
 
     id: str
     prompt: str
     max_tokens: int
+    text_tokens: int = 0
     image: Path | None = None
     side: int = 0
     mode: Mode = "squash"
@@ -35,13 +39,18 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """`threads` 0: all of the machine's."""
+    """`cpu_mask`: hexadecimal, bit n is CPU n; "": all that the system allows. `threads` 0, or more
+    than there are CPUs in the mask: as many as these. `warmup`: touches all weights before the
+    first step, as part of loading. `sample_ms` 0: nothing is sampled during a step."""
 
     model: Path
     mmproj: Path
     stop: tuple[str, ...]
     steps: tuple[Step, ...]
     threads: int = 0
+    cpu_mask: str = ""
+    warmup: bool = False
+    sample_ms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +72,35 @@ class Tokens:
 
 
 @dataclass(frozen=True, kw_only=True)
+class State:
+    """The device at one moment. `clocks_khz` per core, in the order of the cores (0: offline or
+    unreadable); `limits_khz` what the system allows each core at that moment, likewise;
+    `celsius` by sensor, empty where none may be read."""
+
+    uptime_seconds: float
+    clocks_khz: tuple[int, ...]
+    limits_khz: tuple[int, ...]
+    celsius: dict[str, float]
+    memory_available_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What was sampled during one step: parallel columns. `seconds` since its start;
+    `clocks_khz` a row of all cores per moment; `celsius` a column per sensor."""
+
+    seconds: tuple[float, ...]
+    clocks_khz: tuple[tuple[int, ...], ...]
+    celsius: dict[str, tuple[float, ...]]
+    rss_bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`text` as the model gave it; `token_ids` without the end-of-generation token."""
+    """`text` as the model gave it; `token_ids` without the end-of-generation token. `threads` and
+    `cpu_mask` in fact. `before` and `after` were taken outside the phases. `swap_bytes`: the most of
+    the process that was in swap. `repacked_bytes`: weights in the layouts of the fast kernels.
+    `decode_bytes`: weights that are read for each generated token."""
 
     step: str
     text: str
@@ -73,16 +109,30 @@ class Answer:
     tokens: Tokens
     seconds: Seconds
     peak_rss_bytes: int
+    threads: int
+    cpu_mask: str
+    before: State
+    after: State
+    trace: Trace
+    swap_bytes: int
+    repacked_bytes: int
+    decode_bytes: int
 
 
 def job_text(job: Job) -> str:
     lines = [JOB_HEADER, _line("model", job.model), _line("mmproj", job.mmproj)]
     lines.append(_line("threads", job.threads))
+    if job.cpu_mask:
+        lines.append(_line("cpu_mask", job.cpu_mask))
+    lines.append(_line("warmup", int(job.warmup)))
+    lines.append(_line("sample_ms", job.sample_ms))
     lines += [_line("stop", text) for text in job.stop]
     for step in job.steps:
         lines += ["step", _line("id", step.id), _line("prompt", step.prompt)]
         lines.append(_line("max_tokens", step.max_tokens))
         lines.append(_line("ignore_eog", int(step.ignore_eog)))
+        if step.text_tokens:
+            lines.append(_line("text_tokens", step.text_tokens))
         if step.image is not None:
             lines += [_line("image", step.image), _line("side", step.side)]
             lines.append(_line("mode", step.mode))
@@ -130,12 +180,11 @@ def _answer(record: dict[str, Any] | None, step: str) -> Answer:
         if record["kind"] in ("image", "prompt", "context"):
             raise BadInput(message)
         raise DeviceError(message)
-    values = {k: v for k, v in record.items() if k != "status"}
-    return Answer(
-        **{
-            **values,
-            "token_ids": tuple(record["token_ids"]),
-            "tokens": Tokens(**record["tokens"]),
-            "seconds": Seconds(**record["seconds"]),
-        }
-    )
+    return answer(record)
+
+
+def answer(line: dict[str, Any]) -> Answer:
+    """A line of results with status "ok". Strict: a runner of another version is told from ours by
+    what its lines hold, as a `BadInput`."""
+    values = {k: v for k, v in line.items() if k != "status"}
+    return parse(Answer, values, f"the result of step {line.get('step')}", _CURE)

@@ -15,12 +15,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 # Without markup: brackets and colons in names and paths are themselves.
 console = Console(markup=False, emoji=False)
@@ -42,29 +44,62 @@ def note(text: str) -> None:
     stderr.print(text, style="dim", highlight=False)
 
 
-class Bar:
-    """A progress bar per phase, on terminals only; the library's `Progress` protocol."""
+Counted = Literal["bytes", "steps"]
 
-    def __init__(self, progress: Progress) -> None:
+
+class _Counts(ProgressColumn):
+    """How much of the whole is done: bytes with their rate, or a number of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = (DownloadColumn(binary_units=True), TransferSpeedColumn())
+        self._steps = MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields["of"] == "steps":
+            return self._steps.render(task)
+        return Text(" ").join(column.render(task) for column in self._bytes)
+
+
+class Bar:
+    """A progress bar per phase, on terminals only; `imp_deploy.progress.Stages`."""
+
+    def __init__(self, progress: Progress, of: Counted) -> None:
         self._progress = progress
+        self._of = of
         self._task: TaskID | None = None
 
     def start(self, phase: str, total: int) -> None:
-        self._task = self._progress.add_task(phase, total=total)
+        self._task = self._progress.add_task(phase, total=total, of=self._of)
 
     def advance(self, count: int) -> None:
         if self._task is not None:
             self._progress.advance(self._task, count)
 
+    def describe(self, text: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, description=text)
+
+
+class Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def bar(self, of: Counted) -> Bar:
+        return Bar(self._progress, of)
+
 
 @contextmanager
-def progress_bar(of: Literal["bytes", "steps"] = "bytes") -> Iterator[Bar]:
-    counted: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
-    if of == "bytes":
-        counted = (DownloadColumn(binary_units=True), TransferSpeedColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), *counted, TimeRemainingColumn())
+def progress_bars() -> Iterator[Bars]:
+    columns = (TextColumn("{task.description}"), BarColumn(), _Counts(), TimeRemainingColumn())
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
-        yield Bar(progress)
+        yield Bars(progress)
+
+
+@contextmanager
+def progress_bar(of: Counted = "bytes") -> Iterator[Bar]:
+    with progress_bars() as bars:
+        yield bars.bar(of)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -1,13 +1,15 @@
 // The job file: what one run of the program shall do.
 //
-// Text in UTF-8, one `key value` per line; the value begins behind the first space. `%` and control
-// characters in a value are percent-encoded (`%25`, `%0A`). The first line is `imp-job 1`. Then come
-// the keys of the job, then the steps, each of which begins with the line `step`.
+// Text as pairs.h describes it. The first line is `imp-job 1`. Then come the keys of the job, then
+// the steps, each of which begins with the line `step`.
 //
 //     imp-job 1
 //     model Imp-3B-Q4_0.gguf
 //     mmproj mmproj-Imp-3B-196-F16.gguf      needed when a step has an image
-//     threads 6                              0 or left out: all hardware threads
+//     cpu_mask fc                            hexadecimal, bit n is CPU n; left out: all that are allowed
+//     threads 6                              0 or left out, or more than CPUs allowed: as many as these
+//     warmup 1                               1: touches all weights before the first step, as part of loading
+//     sample_ms 200                          0 or left out: nothing is sampled during a step
 //     context 0                              tokens; 0 or left out: enough for the largest step
 //     batch 0                                tokens; 0 or left out: llama.cpp's default
 //     ubatch 0                               tokens; likewise
@@ -15,6 +17,7 @@
 //     step
 //     id 1                                   unique; names the step in the results
 //     prompt USER: <image>%0AWhat is it? ASSISTANT:
+//     text_tokens 41                         optional; makes the text exactly so long, see struct Step
 //     max_tokens 64
 //     ignore_eog 0                           1: neither EOG nor stop strings end the answer
 //     logits 1.logits                        optional files to write; see struct Step
@@ -25,6 +28,9 @@
 //     pixels 1.rgb
 #pragma once
 
+#include "cpus.h"
+
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +44,11 @@ struct Step {
     std::string id;
     std::string image;
     std::string prompt;
+    // 0: the text as it is. Otherwise exactly so many tokens, a BOS included, for measurements of
+    // latency, where its meaning does not matter. Too long a text loses tokens from its start before
+    // the image, then from its start behind the image; too short a one is preceded by repetitions of
+    // itself. The BOS stays first, the image between its two parts.
+    int         text_tokens = 0;
     int         side = 0; // pixels of the preprocessed image
     SquareMode  mode = SquareMode::squash;
     int         max_tokens = 0;
@@ -52,6 +63,9 @@ struct Job {
     std::string              model;
     std::string              mmproj; // may be empty when no step has an image
     int                      threads = 0;
+    std::optional<cpu_set_t> cpu_mask; // the CPUs to run on
+    bool                     warmup = false;
+    int                      sample_ms = 0;
     int                      context = 0; // tokens
     int                      batch = 0;   // tokens
     int                      ubatch = 0;  // tokens

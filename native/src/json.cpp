@@ -25,12 +25,34 @@ std::string json_string(std::string_view text) {
     return quoted + '"';
 }
 
-std::string json_array(const std::vector<int32_t> & numbers) {
+namespace {
+
+template <typename Number, typename Text> std::string array_of(const std::vector<Number> & numbers, Text text) {
     std::string array = "[";
     for (size_t i = 0; i < numbers.size(); ++i) {
-        array += (i == 0 ? "" : ", ") + std::to_string(numbers[i]);
+        array += (i == 0 ? "" : ", ") + text(numbers[i]);
     }
     return array + "]";
+}
+
+std::string decimal(double value, int digits) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.*g", digits, value);
+    return text;
+}
+
+} // namespace
+
+std::string json_array(const std::vector<int32_t> & numbers) {
+    return array_of(numbers, [](int32_t number) { return std::to_string(number); });
+}
+
+std::string json_array(const std::vector<int64_t> & numbers) {
+    return array_of(numbers, [](int64_t number) { return std::to_string(number); });
+}
+
+std::string json_array(const std::vector<double> & numbers) {
+    return array_of(numbers, [](double number) { return decimal(number, 6); });
 }
 
 JsonObject & JsonObject::raw(std::string_view name, std::string_view json) {
@@ -48,9 +70,11 @@ JsonObject & JsonObject::integer(std::string_view name, int64_t value) {
 }
 
 JsonObject & JsonObject::number(std::string_view name, double value) {
-    char digits[32];
-    std::snprintf(digits, sizeof(digits), "%.9g", value);
-    return raw(name, digits);
+    return raw(name, decimal(value, 9));
+}
+
+JsonObject & JsonObject::boolean(std::string_view name, bool value) {
+    return raw(name, value ? "true" : "false");
 }
 
 std::string JsonObject::str() const {

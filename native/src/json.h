@@ -12,6 +12,10 @@ std::string json_string(std::string_view text);
 
 /// `[1, 2, 3]`
 std::string json_array(const std::vector<int32_t> & numbers);
+std::string json_array(const std::vector<int64_t> & numbers);
+
+/// `[0.2, 1.5]`, to six digits; the numbers must be finite.
+std::string json_array(const std::vector<double> & numbers);
 
 /// Writes one JSON object on one line; the members stay in the order in which they are added.
 class JsonObject {
@@ -20,6 +24,7 @@ public:
     JsonObject & integer(std::string_view name, int64_t value);
     /// `value` must be finite: JSON has no other numbers.
     JsonObject & number(std::string_view name, double value);
+    JsonObject & boolean(std::string_view name, bool value);
     /// `json` is taken as it is.
     JsonObject & raw(std::string_view name, std::string_view json);
 

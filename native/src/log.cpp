@@ -27,11 +27,31 @@ struct {
     std::mutex       mutex;
     bool             to_stderr = false;
     std::deque<Line> kept;
+    int64_t          repacked = 0; // bytes
     Line             unfinished = {GGML_LOG_LEVEL_NONE, ""};
 } state;
 
+/// Of llama.cpp's line (load_tensors() in llama-model.cpp, one per kind of buffer)
+///     load_tensors:   CPU_REPACK model buffer size =   864.00 MiB
+/// the bytes, when the buffer is one of those whose weights are stored anew for faster kernels:
+/// CPU_REPACK, CPU_KLEIDIAI or AMX, and not CPU, CPU_Mapped or CPU_HBM, which keep them as they are.
+int64_t repacked_by(const std::string & line) {
+    const std::string words = " model buffer size =";
+    const size_t      place = line.find(words);
+    if (place == line.npos || place == 0) {
+        return 0;
+    }
+    const size_t      before = line.rfind(' ', place - 1); // npos + 1 is 0
+    const std::string buffer = line.substr(before + 1, place - before - 1);
+    if (buffer != "CPU_REPACK" && buffer != "CPU_KLEIDIAI" && buffer != "AMX") {
+        return 0;
+    }
+    return int64_t(std::strtod(line.c_str() + place + words.size(), nullptr) * (1 << 20));
+}
+
 void keep_unfinished() {
     Line & line = state.unfinished;
+    state.repacked += repacked_by(line.text);
     if ((line.level == GGML_LOG_LEVEL_WARN || line.level == GGML_LOG_LEVEL_ERROR) && !line.text.empty()) {
         state.kept.push_back(line);
         if (state.kept.size() > lines_kept) {
@@ -65,6 +85,11 @@ void capture_logs() {
     state.to_stderr = wanted != nullptr && std::strcmp(wanted, "1") == 0;
     llama_log_set(on_log, nullptr);       // ggml's too
     mtmd_helper_log_set(on_log, nullptr); // libmtmd's too
+}
+
+int64_t repacked_bytes() {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    return state.repacked;
 }
 
 void forget_logs() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace imp {
@@ -7,6 +8,10 @@ namespace imp {
 /// Takes over the messages of llama.cpp, libmtmd and ggml. They go to stderr only when the
 /// environment has IMP_RUNNER_LOG=1; the last errors and warnings are kept either way.
 void capture_logs();
+
+/// The bytes of weights that llama.cpp has put into the layouts of its fast kernels, as far as it
+/// logged them since capture_logs(); a hundredth of a MiB exact, which is how it logs them.
+int64_t repacked_bytes();
 
 /// Forgets what was kept, so that a later reason is about what comes now.
 void forget_logs();

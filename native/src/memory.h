@@ -8,4 +8,8 @@ namespace imp {
 /// files included), in bytes. 0 where the system does not tell.
 int64_t peak_rss_bytes();
 
+/// What programs can still allocate without swapping (MemAvailable of /proc/meminfo), in bytes. 0
+/// where the system does not tell.
+int64_t available_memory_bytes();
+
 } // namespace imp

@@ -6,17 +6,40 @@
 #include "gguf.h"
 
 #include <algorithm>
-#include <thread>
+#include <cstring>
 
 namespace imp {
 
 namespace {
 
+using Gguf = std::unique_ptr<gguf_context, decltype(&gguf_free)>;
+
+/// The keys and the tensors' descriptions of a GGUF, without its weights; null when it is none.
+Gguf read_gguf(const std::string & path) {
+    return Gguf(gguf_init_from_file(path.c_str(), {/*no_alloc*/ true, /*ctx*/ nullptr}), gguf_free);
+}
+
+/// The bytes of the tensors that one decoding step reads: all but the token embeddings, of which it
+/// reads one row, unless these are the output matrix too.
+int64_t read_decode_bytes(const std::string & path) {
+    const Gguf file = read_gguf(path);
+    if (file == nullptr) {
+        throw ModelError(with_reason("cannot read the model " + path));
+    }
+    const bool own_output = gguf_find_tensor(file.get(), "output.weight") >= 0;
+    int64_t    bytes = 0;
+    for (int64_t i = 0; i < gguf_get_n_tensors(file.get()); ++i) {
+        if (!own_output || std::strcmp(gguf_get_tensor_name(file.get(), i), "token_embd.weight") != 0) {
+            bytes += int64_t(gguf_get_tensor_size(file.get(), i));
+        }
+    }
+    return bytes;
+}
+
 /// The side of the image that the mmproj was made for. libmtmd has no call that tells, and silently
 /// resizes an image of another size.
 int read_image_side(const std::string & path) {
-    const std::unique_ptr<gguf_context, decltype(&gguf_free)> file(
-        gguf_init_from_file(path.c_str(), {/*no_alloc*/ true, /*ctx*/ nullptr}), gguf_free);
+    const Gguf file = read_gguf(path);
     if (file == nullptr) {
         throw ModelError(with_reason("cannot read the mmproj " + path));
     }
@@ -50,8 +73,12 @@ void load_vision(Model & model, const std::string & path) {
 
 Model load_model(const Job & job) {
     Model model;
-    const int cores = std::max(int(std::thread::hardware_concurrency()), 1);
-    model.threads = job.threads > 0 ? job.threads : cores;
+    if (job.cpu_mask) {
+        run_on(*job.cpu_mask); // a refusal is no error: results name the CPUs in fact
+    }
+    model.cpus = allowed_cpus();
+    const int most = std::max(CPU_COUNT(&model.cpus), 1);
+    model.threads = job.threads > 0 ? std::min(job.threads, most) : most;
 
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = 0;
@@ -61,6 +88,7 @@ Model load_model(const Job & job) {
         throw ModelError(with_reason("cannot load the model " + job.model));
     }
     model.vocab = llama_model_get_vocab(model.llm.get());
+    model.decode_bytes = read_decode_bytes(job.model);
     if (!job.mmproj.empty()) {
         load_vision(model, job.mmproj);
     }

@@ -13,10 +13,13 @@ struct Model {
     const llama_vocab * vocab;         // belongs to `llm`
     mtmd::context_ptr   vision;        // null without an mmproj
     int                 image_side = 0; // pixels of the square image that `vision` takes; 0 without one
-    int                 threads;
+    int                 threads;        // in fact; never more than `cpus` has, because ggml's spin at barriers
+    cpu_set_t           cpus;           // that the process runs on
+    int64_t             decode_bytes;   // of weights that are read for each generated token
 };
 
-/// Loads the files that `job` names. Throws ModelError with the reason that llama.cpp logged.
+/// Moves the process to the CPUs of the job's mask, as far as the system allows it, and loads the
+/// files that `job` names. Throws ModelError with the reason that llama.cpp logged.
 Model load_model(const Job & job);
 
 /// The positions that a context for this model may have: the model's own limit or the job's, whichever is lower.

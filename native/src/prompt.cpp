@@ -2,6 +2,7 @@
 
 #include "errors.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -29,6 +30,31 @@ std::vector<llama_token> tokenize(const llama_vocab * vocab, std::string_view te
     return tokens;
 }
 
+/// Brings the text of `prompt`, of which the first `fixed` tokens (a BOS or none) stay where they
+/// are, to `wanted` tokens.
+void fit(Prompt & prompt, int fixed, int wanted) {
+    std::vector<llama_token> & before = prompt.before;
+    std::vector<llama_token> & after = prompt.after;
+    const int                  excess = prompt.text_tokens() - wanted;
+    if (excess > 0) {
+        const int dropped = std::min(excess, int(before.size()) - fixed);
+        before.erase(before.begin() + fixed, before.begin() + fixed + dropped);
+        after.erase(after.begin(), after.begin() + std::min(excess - dropped, int(after.size())));
+        return;
+    }
+    std::vector<llama_token> text(before.begin() + fixed, before.end());
+    text.insert(text.end(), after.begin(), after.end());
+    if (excess < 0 && text.empty()) {
+        throw StepError("prompt", "the prompt has no text that could be repeated to make text_tokens");
+    }
+    // The repetitions end where the text begins, so it is the first of them that may be cut.
+    std::vector<llama_token> repeated(size_t(-excess));
+    for (size_t i = 0; i < repeated.size(); ++i) {
+        repeated[repeated.size() - 1 - i] = text[text.size() - 1 - i % text.size()];
+    }
+    before.insert(before.begin() + fixed, repeated.begin(), repeated.end());
+}
+
 } // namespace
 
 Prompt tokenize_prompt(const Model & model, const Step & step) {
@@ -54,6 +80,9 @@ Prompt tokenize_prompt(const Model & model, const Step & step) {
         prompt.after = tokenize(model.vocab, text.substr(place + marker.size()));
     } else if (prompt.before.empty()) {
         throw StepError("prompt", "the prompt is empty");
+    }
+    if (step.text_tokens > 0) {
+        fit(prompt, llama_vocab_get_add_bos(model.vocab) ? 1 : 0, step.text_tokens);
     }
     return prompt;
 }

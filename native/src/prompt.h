@@ -17,7 +17,8 @@ struct Prompt {
 };
 
 /// Splits the step's prompt at `<image>` and turns both sides into tokens, each on its own, special
-/// tokens recognised. BOS comes first where the vocabulary asks for it.
+/// tokens recognised. BOS comes first where the vocabulary asks for it. Where the step asks for a
+/// number of tokens, the text is cut or repeated to have it, as struct Step says.
 /// Throws StepError of kind "prompt" when `<image>` and the step's image do not go together, or
 /// when nothing is left to decode.
 Prompt tokenize_prompt(const Model & model, const Step & step);

@@ -6,11 +6,15 @@
 #include "files.h"
 #include "generate.h"
 #include "json.h"
+#include "log.h"
 #include "memory.h"
 #include "picture.h"
 #include "preprocess.h"
 #include "prompt.h"
+#include "sampler.h"
 #include "vision.h"
+
+#include <algorithm>
 
 #include <optional>
 
@@ -32,6 +36,9 @@ struct Result {
     std::optional<VisualTokens> visual;
     Generation                  answer;
     Times                       times;
+    State                       before;
+    State                       after;
+    Trace                       trace;
 };
 
 void check(const Model & model, const Step & step, int limit) {
@@ -56,15 +63,23 @@ void decode_prompt(llama_context * context, const Model & model, const Result & 
     llama_synchronize(context);
 }
 
-Result answer(const Model & model, llama_context * context, const Job & job, const Step & step) {
+Result answer(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
+              const Step & step) {
     std::optional<Image> picture;
     if (!step.image.empty()) {
         picture = read_picture(model.vision.get(), step.image);
     }
     llama_memory_clear(llama_get_memory(context), /*data*/ false);
 
-    Result          result;
+    // Temperatures that take a program to get are only worth it where samples are: thousands of
+    // questions of an evaluation do without.
+    const bool ask_service = job.sample_ms > 0;
+    Result     result;
+    result.before = sensors.state(ask_service);
+    Sampler sampler(sensors, job.sample_ms, model.cpus);
+
     const Stopwatch total;
+    sampler.start();
     if (picture) {
         const Stopwatch vision;
         result.square = make_square(*picture, step.side, step.mode);
@@ -82,6 +97,10 @@ Result answer(const Model & model, llama_context * context, const Job & job, con
         generate(context, model, {step.max_tokens, step.ignore_eog, job.stop}, /*keep_logits*/ !step.logits.empty());
     result.times.generate = generation.seconds();
     result.times.total = total.seconds();
+
+    result.trace = sampler.finish();
+    result.trace.swap_bytes = std::max(result.trace.swap_bytes, sensors.memory().swap_bytes);
+    result.after = sensors.state(ask_service);
     return result;
 }
 
@@ -106,10 +125,21 @@ int count_positions(const Model & model, const Step & step) {
     return prompt.text_tokens() + (prompt.has_image ? count_visual_tokens(model) : 0) + step.max_tokens;
 }
 
-std::string run_step(const Model & model, llama_context * context, const Job & job, const Step & step, int limit,
-                     double load_seconds) {
+void warm_up(const Model & model, llama_context * context) {
+    if (model.vision != nullptr) {
+        Image grey(model.image_side, model.image_side);
+        std::fill(grey.pixels.begin(), grey.pixels.end(), uint8_t(127));
+        encode_image(model, grey);
+    }
+    decode_tokens(context, {0}, /*want_logits*/ true); // any token: the weights are the same for all
+    llama_synchronize(context);
+    llama_memory_clear(llama_get_memory(context), /*data*/ true);
+}
+
+std::string run_step(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
+                     const Step & step, int limit, double load_seconds) {
     check(model, step, limit);
-    const Result result = answer(model, context, job, step);
+    const Result result = answer(model, context, sensors, job, step);
     write_outputs(model, step, result);
 
     JsonObject tokens;
@@ -127,6 +157,10 @@ std::string run_step(const Model & model, llama_context * context, const Job & j
     line.raw("token_ids", json_array(result.answer.tokens)).text("stop", result.answer.stop);
     line.raw("tokens", tokens.str()).raw("seconds", seconds.str());
     line.integer("peak_rss_bytes", peak_rss_bytes());
+    line.integer("threads", model.threads).text("cpu_mask", cpus_text(model.cpus));
+    line.raw("before", result.before.json()).raw("after", result.after.json());
+    line.raw("trace", result.trace.json()).integer("swap_bytes", result.trace.swap_bytes);
+    line.integer("repacked_bytes", repacked_bytes()).integer("decode_bytes", model.decode_bytes);
     return line.str();
 }
 

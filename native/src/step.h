@@ -2,6 +2,7 @@
 
 #include "job.h"
 #include "model.h"
+#include "sensors.h"
 
 #include <string>
 
@@ -15,17 +16,27 @@ int count_positions(const Model & model, const Step & step);
 //     {"step": id, "status": "ok", "text": "...", "token_ids": [..], "stop": "eog"|"string"|"length",
 //      "tokens": {"text": 0, "visual": 0, "generated": 0},
 //      "seconds": {"load": 0, "vision": 0, "prompt": 0, "generate": 0, "total": 0},
-//      "peak_rss_bytes": 0}
+//      "peak_rss_bytes": 0, "threads": 0, "cpu_mask": "ff", "before": state, "after": state,
+//      "trace": trace, "swap_bytes": 0, "repacked_bytes": 0, "decode_bytes": 0}
 // or
 //     {"step": id, "status": "error", "kind": kind, "message": "..."}
 // `generated` is the length of token_ids: no EOG token, but those of a stop string that `text` lacks.
-// `load` is the process's loading of model, mmproj and context, the same in all its lines.
+// `load` is the process's loading of model, mmproj and context, warm-up included, the same in all its
+// lines. `threads` and `cpu_mask` (hexadecimal) are those in fact. sensors.h describes a state, of
+// which `before` and `after` are taken outside the phases, sampler.h a trace, whose columns are empty
+// when nothing was sampled. `swap_bytes` is the most of the process that was seen in swap,
+// `repacked_bytes` are weights in the layouts of the fast kernels, `decode_bytes` those that are read
+// for each generated token.
+
+/// Decodes one token and encodes one grey image, where there is a vision tower, so that all weights
+/// have been touched when the first step begins. Leaves the context empty. Throws StepError.
+void warm_up(const Model & model, llama_context * context);
 
 /// Answers one step in an emptied `context`, writes the files that it asks for, and returns its
 /// line of results. `limit` is the number of positions that a step may take, `load_seconds` what
 /// loading took this process. Throws StepError.
-std::string run_step(const Model & model, llama_context * context, const Job & job, const Step & step, int limit,
-                     double load_seconds);
+std::string run_step(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
+                     const Step & step, int limit, double load_seconds);
 
 /// The line of results for a step that failed with `error`.
 std::string error_line(const Step & step, const char * kind, const std::string & message);

@@ -1,0 +1,79 @@
+"""Watches a run on the device until it ends, and hands over every sample as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from imp_deploy.bench import detached, outcome, remote_run
+from imp_deploy.bench.device import Device
+from imp_deploy.bench.outcome import Outcome
+from imp_deploy.bench.plan import Repetition
+from imp_deploy.bench.remote_run import RunFolder
+from imp_deploy.bench.session import Session
+from imp_deploy.results import Protocol
+
+_POLL_SECONDS = 2.0
+_SILENCE_SECONDS = 120.0
+
+How = Literal["finished", "stopped", "rebooted", "stuck"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """`how` "stopped": the job is gone without having come to its end; "rebooted": so is all else;
+    "stuck": it wrote nothing for longer than it may, and was killed."""
+
+    how: How
+    outcome: Outcome
+
+
+def follow(
+    session: Session,
+    folder: RunFolder,
+    repetitions: Sequence[Repetition],
+    protocol: Protocol,
+    *,
+    timeout: float,
+    on_news: Callable[[Outcome], None],
+) -> Ended:
+    """`timeout`: seconds that one repetition may take. `on_news` is called with all that is known
+    whenever there is more. Everything is read from the device's files, so that it does not matter
+    who started the run, or how often the link breaks."""
+    attempt = session.call(lambda d: remote_run.last_attempt(d, folder))
+    logs = [remote_run.log_tail(folder, n) for n in range(1, attempt + 1)]
+    lines = remote_run.results_tail(folder)
+    patience = timeout + protocol.cooldown_seconds + _SILENCE_SECONDS
+    heard = time.monotonic()
+    known = ""
+    for log in logs[:-1]:
+        session.call(log.fetch)
+    while True:
+        alive = session.call(lambda d: _look(d, folder, lines, logs))
+        now = outcome.read([log.text for log in logs], lines.text, repetitions, protocol.warmups)
+        if (text := lines.text + logs[-1].text) != known:
+            known, heard = text, time.monotonic()
+            on_news(now)
+        if now.finished:
+            return Ended("finished", now)
+        if not alive:
+            rebooted = session.call(lambda d: remote_run.restarted_since(d, folder))
+            return Ended("rebooted" if rebooted else "stopped", now)
+        if time.monotonic() - heard > patience:
+            session.call(lambda d: detached.kill(d, folder.path))
+            return Ended("stuck", now)
+        time.sleep(_POLL_SECONDS)
+
+
+def _look(
+    device: Device, folder: RunFolder, lines: remote_run.Tail, logs: Sequence[remote_run.Tail]
+) -> bool:
+    """Fetches what is new, and says whether the job was at work before that: what it wrote last is
+    then seen by the next look, or by this one."""
+    alive = detached.running(device, folder.path)
+    # The log first: a sample that is written in between lacks its line there until the next look.
+    lines.fetch(device)
+    logs[-1].fetch(device)
+    return alive

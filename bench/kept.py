@@ -1,0 +1,61 @@
+"""The result files of earlier calls: which are done, which go on, which are of something else."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from imp_deploy import results
+from imp_deploy.errors import BadInput
+from imp_deploy.results import Result
+
+_SAME = ("device", "runner", "bundle", "variant", "protocol")
+
+
+def result_path(out: Path, result: Result) -> Path:
+    """`Imp-3B-4bit-196-SERIAL.json`; an 8- or 4-bit tower is named as well."""
+    variant = result.variant
+    tower = f"-vision{variant.vision_bits}" if variant.vision_bits != 16 else ""
+    parts = f"{result.bundle.name}-{variant.bits}bit-{variant.resolution}{tower}"
+    # A device of `tcp:` has colons and dots in its serial.
+    return out / re.sub(r"[^\w.-]+", "_", f"{parts}-{result.device.serial}.json")
+
+
+def sort_out(out: Path, wanted: Sequence[Result], *, force: bool) -> tuple[Result, ...]:
+    """For each of `wanted` (results without samples) the earlier result of the very same
+    measurement where there is one, complete or not, or else itself. A file of another measurement
+    is bad input unless `force`, which leaves everything old aside."""
+    found = []
+    for fresh in wanted:
+        path = result_path(out, fresh)
+        if force or not path.exists():
+            found.append(fresh)
+            continue
+        old = results.load(path)
+        # What the runner says of itself is known only once it has been started there.
+        fresh = dataclasses.replace(
+            fresh, runner=dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
+        )
+        other = [name for name in _SAME if getattr(old, name) != getattr(fresh, name)]
+        if other:
+            raise BadInput(
+                f"{path} holds another measurement ({_difference(old, fresh, other)}); choose "
+                "another folder with --out, or overwrite it with --force."
+            )
+        found.append(old)
+    return tuple(found)
+
+
+def _difference(old: Result, fresh: Result, names: list[str]) -> str:
+    """The first things that differ, as `protocol.threads 4, now 6`."""
+    shown = []
+    for name in names:
+        before, after = getattr(old, name), getattr(fresh, name)
+        for field in dataclasses.fields(before):
+            pair = getattr(before, field.name), getattr(after, field.name)
+            if pair[0] != pair[1]:
+                values = " now ".join(repr(value)[:40] for value in pair)
+                shown.append(f"{name}.{field.name} was {values}")
+    return "; ".join(shown[:3])

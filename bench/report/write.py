@@ -1,0 +1,70 @@
+"""From result files to a report in one of its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from imp_deploy.bench.report import markdown, page, table_csv
+from imp_deploy.bench.report.read import read
+from imp_deploy.bench.report.rows import Group, differences, group, record
+from imp_deploy.errors import BadInput
+from imp_deploy.files import write_atomic
+
+Form = Literal["md", "html", "csv"]
+_FORMS: Final = {"md": markdown.render, "html": page.render, "csv": table_csv.render}
+
+
+def gather(places: Sequence[Path]) -> tuple[Group, ...]:
+    """The results in files and folders, put into groups that may be compared."""
+    return group(read(places))
+
+
+def render(groups: tuple[Group, ...], form: Form) -> str:
+    return _FORMS[form](groups)
+
+
+def to_json(groups: tuple[Group, ...]) -> dict[str, Any]:
+    """`rows`: one flat object per result, as in the CSV. `groups`: which rows may be compared, and
+    what keeps a group apart from the first one of its kind."""
+    firsts: dict[str, Group] = {}
+    described = []
+    for each in groups:
+        first = firsts.setdefault(each.standing, each)
+        apart = {k: [a, b] for k, a, b in differences(first, each)}
+        described.append(
+            {
+                "group": each.number,
+                "standing": each.standing,
+                "hardware": each.hardware,
+                "differs_from": None if each is first else first.number,
+                "differences": apart,
+            }
+        )
+    return {
+        "groups": described,
+        "rows": [record(row, each.number) for each in groups for row in each.rows],
+    }
+
+
+def save(path: Path, text: str, *, force: bool) -> bool:
+    """Writes the report; False when `path` holds this very text already. Another file there is
+    `BadInput` without `force`."""
+    content = text.encode()
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; give --out the name of a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent} is no folder; create it, or give --out another place.")
+    if path.exists():
+        try:
+            if path.read_bytes() == content:
+                return False
+        except OSError as error:
+            raise BadInput(
+                f"{path} cannot be read ({error.strerror}); give --out another place."
+            ) from None
+        if not force:
+            raise BadInput(f"{path} exists; give --force to overwrite it, or --out another place.")
+    write_atomic(path, content)
+    return True

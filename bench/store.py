@@ -1,0 +1,379 @@
+"""Brings files to a device once: there they live in `ROOT/files` under their SHA-256.
+
+A file goes over in pieces, as `<sha256>.piece`, which are put together as `<sha256>.partial`; when
+the device has found its hash right, it gets its name, and `<sha256>.ok` notes what the file system
+says of it (a file written to later does not match any more, and is hashed again). So whatever
+breaks, and wherever, the same call goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar, cast
+
+from imp_deploy.bench.device import Device, LinkLost, Output, checked
+from imp_deploy.bench.disk import free_bytes, full_disk_message, is_full
+from imp_deploy.bench.store_lock import Lock
+from imp_deploy.errors import BadInput, DeviceError
+from imp_deploy.files import sha256_of
+
+_T = TypeVar("_T")
+
+MIB = 1 << 20
+PIECE_BYTES = 256 * MIB
+SMALLEST_PIECE = 16 * MIB
+RESERVE_BYTES = 32 * MIB
+"""Kept free beside the files: for results, logs, and what else writes to a phone's disk."""
+
+PAUSES = (1.0, 3.0, 9.0)
+"""Seconds before each new connection after a break; a finished piece starts the row again."""
+
+_HASH_RATE = 20 * MIB
+"""Bytes per second that the slowest phone hashes and copies, with a wide margin."""
+
+# Where the boot's id is part of the note, a file that a sudden power loss left with blocks missing
+# is hashed again.
+_STAMP = "stat -c '%s %i %y %z' $f; cat /proc/sys/kernel/random/boot_id"
+
+
+class Progress(Protocol):
+    """Called with the number of bytes to push, then as they go over; a piece that has to be sent
+    again is taken back with a negative count."""
+
+    def start(self, phase: str, total: int) -> None: ...
+
+    def advance(self, count: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A local file, with the hash and size that it must have."""
+
+    path: Path
+    sha256: str
+    bytes: int
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """`paths`: on the device, by hash. `pushed_bytes`: what went over in this call. `notes`:
+    sentences about what was found damaged, or had to be done again."""
+
+    paths: dict[str, str]
+    pushed_bytes: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _There:
+    """What the device has of a file: `verified` when it is known to be whole."""
+
+    complete: bool = False
+    verified: bool = False
+    partial_bytes: int = 0
+
+
+def deploy(
+    device: Device,
+    wanted: Sequence[Wanted],
+    progress: Progress,
+    *,
+    note: Callable[[str], None] | None = None,
+    piece_bytes: int = PIECE_BYTES,
+    pauses: Sequence[float] = PAUSES,
+) -> Deployed:
+    """Brings every wanted file to the device that is not there yet, whole and verified.
+
+    `BadInput` when a local file is not what it should be; `DeviceError` when there is not enough
+    space, or the connection breaks more often in a row than there are `pauses`: then the same call
+    goes on later. Two programs that deploy to one device wait for each other."""
+    files = tuple({file.sha256: file for file in wanted}.values())
+    work = _Work(device, progress, piece_bytes, tuple(pauses), note)
+    for file in files:
+        _require_size(file)
+    there = work.patiently(lambda: _survey(device, files))
+    if not all(there[file.sha256].verified for file in files):
+        lock = Lock(device, work.say)
+        try:
+            work.patiently(lock.take)
+            # Again: another program may have brought some of them in the meantime.
+            work.bring(files, work.patiently(lambda: _survey(device, files)))
+        finally:
+            lock.release()
+    paths = {file.sha256: _path(device, file) for file in files}
+    return Deployed(paths, work.pushed, tuple(work.notes))
+
+
+def folder(device: Device) -> str:
+    return f"{device.root}/files"
+
+
+class _Work:
+    """One call of `deploy`."""
+
+    def __init__(
+        self,
+        device: Device,
+        progress: Progress,
+        piece_bytes: int,
+        pauses: tuple[float, ...],
+        note: Callable[[str], None] | None,
+    ) -> None:
+        self.device = device
+        self.progress = progress
+        self.piece_bytes = piece_bytes
+        self.pauses = pauses
+        self.note = note
+        self.notes: list[str] = []
+        self.pushed = 0
+        self.breaks = 0
+
+    def say(self, text: str) -> None:
+        self.notes.append(text)
+        if self.note is not None:
+            self.note(text)
+
+    def bring(self, files: Sequence[Wanted], there: dict[str, _There]) -> None:
+        missing = []
+        for file in files:
+            state = there[file.sha256]
+            if state.verified:
+                continue
+            if state.complete and self._whole(file):
+                continue
+            missing.append(file)
+        if not missing:
+            return
+        for file in missing:
+            _require_hash(file)
+        partial = {file.sha256: there[file.sha256].partial_bytes for file in missing}
+        needed = sum(file.bytes - _usable(partial[file.sha256], file) for file in missing)
+        self.patiently(lambda: self._require_space(needed, missing))
+        self.progress.start("push", needed)
+        for file in missing:
+            self._bring_one(file)
+
+    def _whole(self, file: Wanted) -> bool:
+        """Hashes a file that is there; one that is damaged is removed."""
+        if self.patiently(lambda: _verify(self.device, file, "")):
+            return True
+        self.say(f"{self.device.name}: {file.path.name} was damaged there and is pushed again.")
+        return False
+
+    def _require_space(self, needed: int, missing: Sequence[Wanted]) -> None:
+        # The last piece is there twice while it is copied to its place.
+        most = max(file.bytes for file in missing)
+        extra = min(self.piece_bytes, most) if most > self.piece_bytes else 0
+        free = free_bytes(self.device)
+        if free < needed + extra + RESERVE_BYTES:
+            raise DeviceError(
+                f"{self.device.name} has {free / 2**20:.0f} MiB free at {self.device.root} and "
+                f"{(needed + extra + RESERVE_BYTES) / 2**20:.0f} MiB are needed; free some space "
+                "on it, remove what earlier runs left with `imp-deploy bench --clean`, or ask for "
+                "fewer --bits or --resolution."
+            )
+
+    def _bring_one(self, file: Wanted) -> None:
+        for attempt in range(2):
+            self._push(file)
+            if self.patiently(lambda: _verify(self.device, file, ".partial")):
+                return
+            _require_hash(file)
+            if attempt == 0:
+                self.say(
+                    f"{self.device.name}: {file.path.name} arrived damaged and is pushed again."
+                )
+        raise DeviceError(
+            f"{self.device.name}: {file.path} arrived damaged twice (its SHA-256 there is not "
+            f"{file.sha256}); try another cable or port, and check the phone's memory."
+        )
+
+    def _push(self, file: Wanted) -> None:
+        while True:
+            partial = self.patiently(
+                lambda: self.device.stat(f"{_path(self.device, file)}.partial")
+            )
+            if partial is not None and partial.bytes == file.bytes:
+                return
+            offset = _usable(partial.bytes, file) if partial is not None else 0
+            self._push_piece(file, offset, min(self.piece_bytes, file.bytes - offset))
+
+    def _push_piece(self, file: Wanted, offset: int, count: int) -> None:
+        sent = 0
+
+        def advance(more: int) -> None:
+            nonlocal sent
+            sent += more
+            self.progress.advance(more)
+
+        piece = f"{_path(self.device, file)}.piece"
+        try:
+            with file.path.open("rb") as opened:
+                opened.seek(offset)
+                source = cast(BinaryIO, _Part(opened, count))
+                self.device.push(source, piece, mode=0o600, advance=advance)
+            self.pushed += sent
+            _append(self.device, file, offset, count)
+        except LinkLost as lost:
+            self.progress.advance(-sent)
+            # A cable that breaks every few seconds never brings a large piece over.
+            self.piece_bytes = max(min(SMALLEST_PIECE, self.piece_bytes), self.piece_bytes // 2)
+            self.piece_bytes -= self.piece_bytes % MIB if self.piece_bytes > MIB else 0
+            self._again(lost)
+        except DeviceError:
+            with contextlib.suppress(DeviceError):
+                self.device.shell(f"rm -f {shlex.quote(piece)}")
+            raise
+        except OSError as error:
+            raise BadInput(
+                f"{file.path} cannot be read ({error.strerror}); check its rights and its disk."
+            ) from None
+        else:
+            self.breaks = 0
+
+    def patiently(self, step: Callable[[], _T]) -> _T:
+        """`step`, again after a break of the connection."""
+        while True:
+            try:
+                return step()
+            except LinkLost as lost:
+                self._again(lost)
+
+    def _again(self, lost: LinkLost) -> None:
+        while True:
+            if self.breaks >= len(self.pauses):
+                raise DeviceError(
+                    f"{lost} {self.breaks} new connections did not help; check cable and phone and "
+                    "run the same command again, it goes on where it stopped."
+                ) from None
+            self.say(f"{lost} Trying again.")
+            time.sleep(self.pauses[self.breaks])
+            self.breaks += 1
+            try:
+                self.device.reconnect()
+            except LinkLost as again:
+                lost = again
+            else:
+                return
+
+
+class _Part:
+    """The next `left` bytes of a file, as a file."""
+
+    def __init__(self, file: BinaryIO, left: int) -> None:
+        self._file = file
+        self._left = left
+
+    def read(self, count: int) -> bytes:
+        part = self._file.read(min(count, self._left))
+        self._left -= len(part)
+        return part
+
+
+def _path(device: Device, file: Wanted) -> str:
+    return f"{folder(device)}/{file.sha256}"
+
+
+def _require_size(file: Wanted) -> None:
+    try:
+        size = file.path.stat().st_size
+    except OSError as error:
+        raise BadInput(
+            f"{file.path} cannot be read ({error.strerror}); export the bundle again."
+        ) from None
+    if size != file.bytes:
+        raise BadInput(
+            f"{file.path} has {size} bytes and had {file.bytes} when it was exported; export the "
+            "bundle again."
+        )
+
+
+def _require_hash(file: Wanted) -> None:
+    _require_size(file)
+    if sha256_of(file.path) != file.sha256:
+        raise BadInput(
+            f"{file.path} was changed after it was exported (its SHA-256 is not {file.sha256}); "
+            "export the bundle again."
+        )
+
+
+def _survey(device: Device, files: Sequence[Wanted]) -> dict[str, _There]:
+    """What is there of each file, in one round trip."""
+    names = " ".join(file.sha256 for file in files)
+    text = checked(
+        device,
+        f"cd {shlex.quote(folder(device))} 2>/dev/null || exit 0\n"
+        f"for f in {names}; do\n"
+        f'if [ -f $f ]; then echo "complete $f"; [ -x $f ] && echo "executable $f"\n'
+        f'[ -f $f.ok ] && [ "$({_STAMP})" = "$(cat $f.ok)" ] && echo "verified $f"; fi\n'
+        'if [ -f $f.partial ]; then echo "partial $f $(stat -c %s $f.partial)"; fi\n'
+        "done; true",
+    )
+    found = {tuple(line.split()[:2]) for line in text.splitlines()}
+    partial = {name: int(size) for name, size in re.findall(r"^partial (\w+) (\d+)$", text, re.M)}
+    return {
+        file.sha256: _There(
+            complete=("complete", file.sha256) in found,
+            verified=("verified", file.sha256) in found
+            and (not file.executable or ("executable", file.sha256) in found),
+            partial_bytes=partial.get(file.sha256, 0),
+        )
+        for file in files
+    }
+
+
+def _usable(partial: int, file: Wanted) -> int:
+    """How much of a partial file counts: pieces are put in whole MiB from the start, so that what
+    a broken copy left is good up to the last whole one."""
+    if partial == file.bytes:
+        return partial
+    return partial // MIB * MIB if partial < file.bytes else 0
+
+
+def _append(device: Device, file: Wanted, offset: int, count: int) -> None:
+    """Puts the piece to its place. Copied to an offset and not appended: a copy that goes on after
+    the connection broke, and one that was started again, write the same bytes to the same place."""
+    path = shlex.quote(_path(device, file))
+    if offset == 0:
+        command = f"mv -f {path}.piece {path}.partial"
+    else:
+        command = (
+            f"dd if={path}.piece of={path}.partial bs={MIB} seek={offset // MIB} conv=notrunc && "
+            f"rm -f {path}.piece && [ $(stat -c %s {path}.partial) = {offset + count} ]"
+        )
+    output = device.shell(command, timeout=60 + count / _HASH_RATE)
+    if output.status != 0:
+        raise _failed(device, file, output)
+
+
+def _verify(device: Device, file: Wanted, suffix: str) -> bool:
+    """Hashes the file with that suffix on the device. A right one gets its name, its mode and its
+    note; a wrong one is removed."""
+    mode = "755" if file.executable else "644"
+    rename = f"mv -f $f{suffix} $f && " if suffix else ""
+    output = device.shell(
+        f"cd {shlex.quote(folder(device))} && f={file.sha256}\n"
+        f"h=$(sha256sum $f{suffix}) || exit 1\n"
+        f'if [ "${{h%% *}}" != $f ]; then rm -f $f{suffix} $f.ok; echo damaged; exit 0; fi\n'
+        f"chmod {mode} $f{suffix} && {rename}{{ {_STAMP}; }} > $f.ok && echo verified",
+        timeout=60 + file.bytes / _HASH_RATE,
+    )
+    answer = output.text.strip()
+    if output.status != 0 or answer not in ("verified", "damaged"):
+        raise _failed(device, file, output)
+    return answer == "verified"
+
+
+def _failed(device: Device, file: Wanted, output: Output) -> DeviceError:
+    if is_full(output.text):
+        return DeviceError(full_disk_message(device, file.path.name, output.text))
+    return DeviceError(
+        f"{device.name}: {file.path.name} could not be put in its place; {output.evidence()}"
+    )
