@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types unit package picture bench-export clean
+.PHONY: demo demo-phone test lint types unit package phone picture clean \
+	bench-export bench-push bench-harness
 
 demo: $(VENV)/base
 	@echo "==> Exporting the demo checkpoint"
@@ -19,7 +20,24 @@ demo: $(VENV)/base
 	$(BIN)/imp-deploy run $(DEMO)/bundle --image $(DEMO)/checkpoint/images/scene-1.png \
 		--prompt "What colour is the circle?"
 
-test: lint types unit package
+# The whole way to a phone, on one that is not there: its figures mean nothing.
+demo-phone: $(VENV)/base
+	@echo "==> Building the runner for phones (the first time, with llama.cpp: minutes)"
+	$(BIN)/imp-deploy build android
+	@echo "==> Exporting the demo checkpoint"
+	$(BIN)/imp-deploy demo $(DEMO)/checkpoint --force
+	$(BIN)/imp-deploy export $(DEMO)/checkpoint $(DEMO)/bundle --name Imp-Demo --force
+	@echo "==> Asking it about a picture on the virtual phone"
+	$(BIN)/imp-deploy run $(DEMO)/bundle --image $(DEMO)/checkpoint/images/scene-1.png \
+		--prompt "What colour is the circle?" --device virtual
+	@echo "==> Measuring two variants on it (few tokens, few rounds)"
+	$(BIN)/imp-deploy bench $(DEMO)/bundle --device virtual --bits 8,4 --resolution 196 \
+		--max-tokens 16 --repetitions 2 --out $(DEMO)/phone --force
+	$(BIN)/imp-deploy report $(DEMO)/phone
+	$(BIN)/imp-deploy report $(DEMO)/phone --format html --out $(DEMO)/phone/report.html --force
+	@echo "==> The page: $(DEMO)/phone/report.html"
+
+test: lint types unit package phone
 	@echo "==> All checks passed"
 
 lint: $(VENV)/test
@@ -49,6 +67,12 @@ package: $(VENV)/test
 	build/wheel/venv/bin/imp-deploy run build/wheel/bundle --prompt "What colour is the circle?" \
 		--image build/wheel/checkpoint/images/scene-1.png
 
+# `demo-phone`, where its programs are installed; .ci/run installs them.
+phone: $(VENV)/base
+	@if $(BIN)/python -c 'from imp_deploy.bench.virtual import tools; tools.find()' 2>/dev/null; \
+	then $(MAKE) demo-phone; \
+	else echo "==> Skipping demo-phone: it needs qemu-user-static, proot and busybox-static"; fi
+
 picture: $(VENV)/base
 	rm -rf demo-out
 	$(BIN)/python docs/picture.py docs/demo.svg
@@ -57,6 +81,14 @@ picture: $(VENV)/base
 BENCH ?= build/bench
 bench-export: $(VENV)/base
 	$(BIN)/python -m imp_deploy.bench.full_size $(BENCH)
+
+# A 200 MB push to the virtual phone: the real adb and ours, by turns.
+bench-push: $(VENV)/base
+	$(BIN)/python -m imp_deploy.bench.push_rate
+
+# What supervisor, sampling and polling add to T_total, on this machine.
+bench-harness: $(VENV)/base demo
+	$(BIN)/python -m imp_deploy.bench.harness $(DEMO)/bundle
 
 $(VENV)/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -48,7 +48,7 @@ class Tcp(BaseTransport):  # type: ignore[misc]
             raise ConnectionResetError("the phone closed the connection")
         return part
 
-    def bulk_write(self, data: bytes, transport_timeout_s: float) -> int:
+    def bulk_write(self, data: bytes | memoryview, transport_timeout_s: float) -> int:
         self._open(transport_timeout_s).sendall(data)
         return len(data)
 

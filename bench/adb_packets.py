@@ -26,7 +26,7 @@ class Transport(Protocol):
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float) -> bytes: ...
 
-    def bulk_write(self, data: bytes, transport_timeout_s: float) -> int: ...
+    def bulk_write(self, data: bytes | memoryview, transport_timeout_s: float) -> int: ...
 
 
 @dataclass
@@ -50,7 +50,9 @@ class Packets:
         stream.wait_okay(timeout)
         return stream
 
-    def send(self, kind: bytes, local: int, remote: int, data: bytes, timeout: float) -> None:
+    def send(
+        self, kind: bytes, local: int, remote: int, data: bytes | memoryview, timeout: float
+    ) -> None:
         if self.broken:
             raise LinkLost(self.broken)
         word = int.from_bytes(kind, "little")
@@ -63,7 +65,7 @@ class Packets:
             # A packet that went over in part cannot be taken back.
             raise self.lost(str(self.failure(error)) or "the phone takes no more data") from None
 
-    def _write(self, data: bytes, timeout: float) -> None:
+    def _write(self, data: bytes | memoryview, timeout: float) -> None:
         if self.transport.bulk_write(data, timeout) != len(data):
             raise LinkLost("a packet went over in part")
 
@@ -121,13 +123,13 @@ class PacketStream:
     def readable(self) -> bool:
         return bool(self.packets.buffered.get(self.local)) or self.closed
 
-    def write(self, data: bytes, timeout: float) -> None:
+    def write(self, data: bytes | memoryview, timeout: float) -> None:
         """The next packet goes out when the phone has confirmed the last one."""
         view = memoryview(data)
         for offset in range(0, len(data), self.packets.largest):
             if self.closed:
                 raise LinkLost("the phone closed the stream")
-            part = bytes(view[offset : offset + self.packets.largest])
+            part = view[offset : offset + self.packets.largest]
             self.packets.send(b"WRTE", self.local, self.remote, part, timeout)
             self.wait_okay(timeout)
 
@@ -164,5 +166,6 @@ class PacketStream:
             self.closed = True
 
 
-def _sum(data: bytes) -> int:
-    return int(np.frombuffer(data, np.uint8).sum(dtype=np.uint64)) & 0xFFFFFFFF
+def _sum(data: bytes | memoryview) -> int:
+    """Of all bytes, modulo 2^32."""
+    return int(np.frombuffer(data, np.uint8).sum(dtype=np.uint32))

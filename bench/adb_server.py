@@ -49,7 +49,7 @@ class SocketStream:
     def read(self, count: int, timeout: float) -> bytes:
         try:
             self.connection.conn.settimeout(timeout)
-            return self.connection.conn.recv(count)
+            return bytes(self.connection.conn.recv(count))
         except TimeoutError:
             raise
         except OSError as error:
@@ -58,7 +58,7 @@ class SocketStream:
     def readable(self) -> bool:
         return bool(select.select([self.connection.conn], [], [], 0)[0])
 
-    def write(self, data: bytes, timeout: float) -> None:
+    def write(self, data: bytes | memoryview, timeout: float) -> None:
         try:
             self.connection.conn.settimeout(timeout)
             self.connection.conn.sendall(data)

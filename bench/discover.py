@@ -108,11 +108,12 @@ def connect(name: str, *, note: Note | None = None, wait: float = 30.0) -> Devic
 def connected(name: str, *, note: Note | None = None) -> Iterator[Device]:
     """The device, for the time of a `with`. The virtual phone is switched on for it."""
     if name == "virtual":
-        from imp_deploy.bench.virtual.phone import Settings, phone
+        from imp_deploy.bench.virtual.power import powered
+        from imp_deploy.bench.virtual.settings import Settings
 
-        with phone(Settings()) as running:
+        with powered(Settings()) as running:
             device = adb_direct.connect_tcp(
-                "127.0.0.1", running.port, kind="virtual", name="virtual"
+                running.host, running.port, kind="virtual", name="virtual"
             )
             try:
                 yield device
@@ -167,7 +168,7 @@ def _parse(name: str) -> tuple[str, str]:
         return name, ""
     if kind in ("adb", "usb") and rest:
         return kind, rest
-    if kind == "tcp" and (port := re.fullmatch(r"(?:\[[^\]]+\]|[^:]+):(\d{1,5})", rest)):
-        if 0 < int(port[1]) < 65536:
-            return kind, rest
+    port = re.fullmatch(r"(?:\[[^\]]+\]|[^:]+):(\d{1,5})", rest)
+    if kind == "tcp" and port is not None and 0 < int(port[1]) < 65536:
+        return kind, rest
     raise DeviceError(f"{name!r} names no device; give {FORMS} (`imp-deploy devices` lists them).")

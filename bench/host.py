@@ -11,7 +11,7 @@ from typing import BinaryIO
 from imp_deploy import process
 from imp_deploy.bench.device import Advance, Output, Stat
 from imp_deploy.bench.disk import full_disk_message
-from imp_deploy.build import cache_folder
+from imp_deploy.cache import cache_folder
 from imp_deploy.errors import DeviceError
 from imp_deploy.files import write_atomic
 from imp_deploy.results import Kind

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import secrets
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from imp_deploy.bench import (
     programs,
     remote_run,
 )
+from imp_deploy.bench.deployment import bring
 from imp_deploy.bench.device import LinkLost
 from imp_deploy.bench.follow import Ended, follow
 from imp_deploy.bench.outcome import Outcome
@@ -29,7 +29,6 @@ from imp_deploy.bench.programs import Program
 from imp_deploy.bench.remote_run import RunFolder
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings, protocol_for
-from imp_deploy.bench.store import Deployed, Wanted, deploy
 from imp_deploy.bench.subject import Subject, bundle_record, variant_record
 from imp_deploy.bundle import Variant
 from imp_deploy.errors import DeviceError
@@ -82,7 +81,7 @@ def measure(
     pushed = 0
     problems: list[str] = []
     if open_files:
-        deployed = _deploy(session, subject, program, shown)
+        deployed = bring(session, subject, program, shown.pushing, shown.say)
         pushed = deployed.pushed_bytes
         work = _Work(session, subject, settings, program, shown, variants, deployed.paths)
         try:
@@ -146,20 +145,6 @@ def _fresh(
         warnings=(),
         complete=False,
     )
-
-
-def _deploy(session: Session, subject: Subject, program: Program, shown: Shown) -> Deployed:
-    """Brings everything that a run needs to the device."""
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "picture.ppm"
-        picture.write_bytes(subject.picture)
-        wanted = [
-            Wanted(subject.folder / file.path, file.sha256, file.bytes) for file in subject.files
-        ]
-        wanted.append(Wanted(picture, subject.picture_sha256, len(subject.picture)))
-        size = program.path.stat().st_size
-        wanted.append(Wanted(program.path, program.sha256, size, executable=True))
-        return deploy(session.device, wanted, shown.pushing, note=shown.say)
 
 
 def _runs(work: _Work, open_files: dict[Path, Result]) -> list[dict[Path, Result]]:

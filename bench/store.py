@@ -9,6 +9,7 @@ breaks, and wherever, the same call goes on with what is there.
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shlex
 import time
@@ -215,7 +216,7 @@ class _Work:
 
         piece = f"{_path(self.device, file)}.piece"
         try:
-            with file.path.open("rb") as opened:
+            with file.path.open("rb", buffering=0) as opened:
                 opened.seek(offset)
                 source = cast(BinaryIO, _Part(opened, count))
                 self.device.push(source, piece, mode=0o600, advance=advance)
@@ -267,7 +268,7 @@ class _Work:
 class _Part:
     """The next `left` bytes of a file, as a file."""
 
-    def __init__(self, file: BinaryIO, left: int) -> None:
+    def __init__(self, file: io.FileIO, left: int) -> None:
         self._file = file
         self._left = left
 
@@ -275,6 +276,11 @@ class _Part:
         part = self._file.read(min(count, self._left))
         self._left -= len(part)
         return part
+
+    def readinto(self, place: memoryview) -> int:
+        count = self._file.readinto(place[: self._left]) or 0
+        self._left -= count
+        return count
 
 
 def _path(device: Device, file: Wanted) -> str:

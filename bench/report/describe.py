@@ -170,7 +170,8 @@ def _during(row: Row) -> tuple[str, ...]:
 
 
 def _hottest(samples: Iterable[Sample]) -> tuple[float | None, float | None]:
-    before, peak = [], []
+    before: list[float] = []
+    peak: list[float] = []
     for sample in samples:
         before += sample.before.celsius.values()
         peak += [*sample.before.celsius.values(), *sample.after.celsius.values()]

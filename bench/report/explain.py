@@ -27,10 +27,11 @@ RATIOS = (
 SOURCE = f"The paper's figures: {paper.SOURCE}."
 
 BANDWIDTH = (
-    "Every generated token needs all of the language model's weights once, so that memory "
-    "bandwidth bounds S_gen: close to 100 % the memory is the limit, and far below it something "
-    "else is, such as arithmetic, clocks or threads. The bandwidth is that of a copy test on the "
-    "same cores, bytes read plus bytes written."
+    "Each generated token needs all of the language model's weights once: near 100 % the memory is "
+    "the limit of S_gen, and far below something else is, such as arithmetic, clocks or threads."
+)
+COPY_TEST = (
+    "The memory bandwidth is that of a copy test on the same cores, bytes read plus bytes written."
 )
 
 HEADINGS = {

@@ -40,7 +40,7 @@ def render(groups: tuple[Group, ...]) -> str:
             parts += _group(group, members[0])
     parts.append("## How to read this")
     parts.append("\n".join(f"- `{term}`: {meaning}." for term, meaning in explain.TERMS))
-    parts.append(f"{explain.STATISTICS} {explain.BANDWIDTH}")
+    parts.append(f"{explain.STATISTICS} {explain.BANDWIDTH} {explain.COPY_TEST}")
     if any(row.paper for group in groups for row in group.rows):
         parts.append(f"{explain.SOURCE} <{paper.LINK}> {explain.RATIOS} {paper.RULE}")
     return "\n\n".join(parts) + "\n"
@@ -104,7 +104,7 @@ def _row(row: Row, decimals: dict[str, int]) -> list[tuple[str, ...]]:
     if row.paper is not None:
         printed, theirs = row.paper, row.paper.metrics()
         end = ("", "", "", "")
-        shown = (figures.figure(theirs[m], decimals[m]) for m in METRICS)
+        shown = (figures.figure(theirs[m], paper.PLACES) for m in METRICS)
         size = f"{printed.size} GiB"
         lines.append(("paper", *name, size, printed.hardware, *shown, *end))
         ratios = (figures.ratio(row.ratio(m)) for m in METRICS)
@@ -135,4 +135,4 @@ def _text(value: str) -> str:
 
 
 def _code(value: str) -> str:
-    return re.sub(r"[`|\s]+", " ", value)
+    return re.sub(r"[`|\s\x00-\x1f\x7f-\x9f]+", " ", value)

@@ -13,6 +13,7 @@ T = TypeVar("T")
 Point = tuple[float, float]
 """Seconds since the first repetition began, and a value."""
 
+_MOST_CLUSTERS = 4
 _MOST_POINTS = 160  # per repetition and line; more than that no screen shows
 
 
@@ -64,8 +65,10 @@ def _boots(row: Row) -> Iterator[tuple[int, Sample]]:
 
 
 def clusters(cores: Sequence[Core]) -> tuple[Cluster, ...]:
-    """Fastest first."""
+    """Fastest first. A PC's cores may each have their own maximum; they count as one cluster."""
     clocks = sorted({core.max_khz for core in cores}, reverse=True)
+    if len(clocks) > _MOST_CLUSTERS:
+        return (Cluster(clocks[0], tuple(range(len(cores)))),)
     return tuple(
         Cluster(clock, tuple(i for i, core in enumerate(cores) if core.max_khz == clock))
         for clock in clocks
@@ -93,7 +96,7 @@ def sensors(repetitions: Iterable[Repetition]) -> tuple[str, ...]:
 
 
 def celsius(repetition: Repetition, sensor: str) -> tuple[Point, ...]:
-    column = repetition.sample.trace.celsius.get(sensor, ())
+    column: Sequence[float | None] = repetition.sample.trace.celsius.get(sensor, ())
     values = _moments(repetition, lambda state: state.celsius.get(sensor), column)
     return thinned([(when, value) for when, value in values if value is not None])
 
@@ -101,7 +104,7 @@ def celsius(repetition: Repetition, sensor: str) -> tuple[Point, ...]:
 def hottest(repetition: Repetition) -> tuple[Point, ...]:
     """At each moment the highest of all sensors."""
     columns = repetition.sample.trace.celsius.values()
-    highest = [max(values) for values in zip(*columns, strict=False)]
+    highest: list[float | None] = [max(values) for values in zip(*columns, strict=False)]
     values = _moments(repetition, lambda s: max(s.celsius.values(), default=None), highest)
     return thinned([(when, value) for when, value in values if value is not None])
 

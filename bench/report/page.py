@@ -82,7 +82,7 @@ def _group(group: Group, reference: Group) -> Markup:
     parts += [
         table_html.latency(group),
         _notices(group),
-        tag("div", _phases(group, identifier), _bandwidth(group, identifier), class_="pair"),
+        tag("div", _phases(group), _bandwidth(group), class_="pair"),
         *_time(group, identifier),
         _during(group),
         _facts(group),
@@ -106,7 +106,7 @@ def _notices(group: Group) -> Markup:
     return together(tag("h4", words("Warnings and failures")), tag("ul", *items, class_="notices"))
 
 
-def _phases(group: Group, identifier: str) -> Markup:
+def _phases(group: Group) -> Markup:
     rows = [row for row in group.rows if row.result.measured]
     if not rows:
         return Markup("")
@@ -115,7 +115,7 @@ def _phases(group: Group, identifier: str) -> Markup:
         "figure",
         tag("figcaption", tag("h4", words("Where the time goes")), tag("p", words(note))),
         phases.legend(),
-        phases.chart(rows, f"{identifier}-phases", group.hardware),
+        phases.chart(rows),
         _more("The figures of this chart", table_html.phase_table(rows)),
     )
 
@@ -139,15 +139,16 @@ def _time(group: Group, identifier: str) -> list[Markup]:
             found.append(tag("figure", tag("h4", words(title)), tag("p", words(note))))
             continue
         note = (
-            "Each band is a repetition, and numbers above are its round; between bands the device "
-            "rests and loads. A clock is the highest of its cores; faint lines are single sensors."
+            "Each band is a repetition, and numbers above are its round; lighter bands are "
+            "warm-ups, and between bands the device rests and loads. A clock is the highest of its "
+            "cores; faint lines are single sensors."
         )
         caption = tag("figcaption", tag("h4", words(title)), tag("p", words(note)))
         found.append(tag("figure", caption, drawn))
     return found
 
 
-def _bandwidth(group: Group, identifier: str) -> Markup:
+def _bandwidth(group: Group) -> Markup:
     rows = [row for row in group.rows if row.share is not None]
     if not rows:
         return Markup("")
@@ -155,7 +156,7 @@ def _bandwidth(group: Group, identifier: str) -> Markup:
     return tag(
         "figure",
         tag("figcaption", title, tag("p", words(explain.BANDWIDTH))),
-        bandwidth.chart(rows, f"{identifier}-bandwidth", group.hardware),
+        bandwidth.chart(rows),
         _more("The figures of this chart", table_html.bandwidth_table(rows)),
     )
 
@@ -197,6 +198,7 @@ def _reading(groups: tuple[Group, ...]) -> Markup:
         tag("h2", words("How to read this")),
         tag("dl", *terms, class_="terms"),
         tag("p", words(explain.STATISTICS)),
+        tag("p", words(explain.COPY_TEST)),
     ]
     if any(row.paper for group in groups for row in group.rows):
         link = tag("a", words(paper.SOURCE), href=paper.LINK)

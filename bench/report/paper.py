@@ -15,10 +15,12 @@ SOURCE: Final = "arXiv 2405.12107v2, Table 4"
 LINK: Final = "https://arxiv.org/abs/2405.12107v2"
 RULE: Final = (
     "The paper's figures stand beside a row when the result is complete, its device is real and "
-    "has the paper's SoC (SM8650 is SD 8Gen3, SM8350 is SD 888), the bundle is of family imp-phi2 and "
-    "called Imp-3B (a version as in Imp-v1.5-3B, or a resolution as in Imp-3B-196, may be part of "
-    "the name), the vision tower has 16 bits, and the protocol is the paper's."
+    "has the paper's SoC (SM8650 is SD 8Gen3, SM8350 is SD 888), the bundle is of family imp-phi2 "
+    "and called Imp-3B (a version as in Imp-v1.5-3B, or a resolution as in Imp-3B-196, may be part "
+    "of the name), the vision tower has 16 bits, and the protocol is the paper's."
 )
+
+PLACES: Final = 2  # decimals, as its phone rows are printed
 
 _NAME = re.compile(r"imp(-v\d+(\.\d+)*)?-3b(-\d+)?", re.IGNORECASE)
 _FAMILY = "imp-phi2"

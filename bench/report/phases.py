@@ -1,23 +1,17 @@
-"""The three phases (and the rest) of each variant, as a stacked bar.
-
-Widths are percentages and texts keep their size, so that the picture fits any width.
-"""
+"""The three phases (and the rest) of each variant, as a stacked bar."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imp_deploy.bench.report import figures
-from imp_deploy.bench.report.markup import Markup, percent_of, tag, together, words
+from imp_deploy.bench.report import bars, figures
+from imp_deploy.bench.report.markup import Markup, percent_of, tag, words
 from imp_deploy.bench.report.rows import Row
 from imp_deploy.results import Sample
 
 NAMES = ("vision", "prompt", "generate", "rest")
 
-_LINE = 56  # pixels from one variant to the next
-_BAR_TOP, _BAR_HEIGHT = 20, 22
-_AXIS = 24
 _ROOM = 0.13  # share of the width from which a segment holds its own figure
 
 
@@ -52,30 +46,14 @@ def middle(samples: Sequence[Sample]) -> Phases:
     return Phases(vision, prompt, generate, total - vision - prompt - generate)
 
 
-def chart(rows: Sequence[Row], identifier: str, name: str) -> Markup:
-    """An SVG of all `rows`, which have measured samples; `identifier` makes its ids unique."""
-    bars = [(row, middle(row.result.measured)) for row in rows]
-    top = max(bar.total for _, bar in bars)
-    height = _LINE * len(bars) + _AXIS
-    marks = [_grid(tick, top, height) for tick in figures.ticks(top, 4)]
-    drawn = [_bar(row, bar, top, index * _LINE) for index, (row, bar) in enumerate(bars)]
-    longest = max(bars, key=lambda entry: entry[1].total)
-    text = (
-        f"Stacked bars of {len(bars)} variants, seconds for vision, prompt, generation and the "
-        f"rest. The longest takes {longest[1].total:.2f} s: {longest[0].name}. The table of "
-        "phases below holds all figures."
-    )
+def chart(rows: Sequence[Row]) -> Markup:
+    """A bar for each of `rows`, which have measured samples, above one axis in seconds."""
+    drawn = [(row, middle(row.result.measured)) for row in rows]
+    top = max(phases.total for _, phases in drawn)
+    ticks = figures.ticks(top, 4)
+    axis = bars.axis(ticks, top, lambda seconds: f"{figures.tick_text(seconds)} s")
     return tag(
-        "svg",
-        tag("title", words(f"Phases of each variant on {name}"), id=f"{identifier}-t"),
-        tag("desc", words(text), id=f"{identifier}-d"),
-        *marks,
-        *drawn,
-        class_="chart",
-        role="img",
-        aria_labelledby=f"{identifier}-t {identifier}-d",
-        width="100%",
-        height=height,
+        "div", *(_row(row, phases, ticks, top) for row, phases in drawn), axis, class_="bars"
     )
 
 
@@ -84,54 +62,27 @@ def legend() -> Markup:
     return tag("ul", *items, class_="legend")
 
 
-def _grid(tick: float, top: float, height: int) -> Markup:
-    x = percent_of(tick, top)
-    end = height - _AXIS
-    anchor = "start" if tick == 0 else "end" if tick > 0.96 * top else "middle"
-    label = f"{figures.tick_text(tick)} s"
-    return together(
-        tag("line", class_="grid", x1=x, x2=x, y1=0, y2=end + 4),
-        tag("text", words(label), class_="axis", x=x, y=end + 18, text_anchor=anchor),
-    )
-
-
-def _bar(row: Row, bar: Phases, top: float, y: int) -> Markup:
-    parts = [
-        tag("text", words(row.name), class_="name", x=0, y=y + 14),
-        tag(
-            "text",
-            words(_seconds(bar.total)),
-            class_="total",
-            x="100%",
-            y=y + 14,
-            text_anchor="end",
-        ),
-    ]
+def _row(row: Row, phases: Phases, ticks: Sequence[float], top: float) -> Markup:
+    parts = []
     begin = 0.0
-    for name, seconds in zip(NAMES, bar.parts(), strict=True):
+    for name, seconds in zip(NAMES, phases.parts(), strict=True):
         if seconds > 0:
-            parts.append(_segment(name, seconds, begin, top, y + _BAR_TOP))
+            parts.append(_segment(name, seconds, begin, top))
             begin += seconds
-    return tag("g", *parts)
+    named = (f"{n} {_seconds(s)}" for n, s in zip(NAMES, phases.parts(), strict=True))
+    title = f"{row.name}: {', '.join(named)}, total {_seconds(phases.total)}"
+    return bars.labelled(row.name, _seconds(phases.total), bars.bar(parts, title, ticks, top))
 
 
-def _segment(name: str, seconds: float, begin: float, top: float, y: int) -> Markup:
+def _segment(name: str, seconds: float, begin: float, top: float) -> Markup:
+    size = {"width": percent_of(seconds, top), "height": bars.HEIGHT}
     parts = [
         tag("title", words(f"{name}: {_seconds(seconds)}")),
-        tag(
-            "rect",
-            class_=f"bar {name}",
-            x=percent_of(begin, top),
-            y=y,
-            width=percent_of(seconds, top),
-            height=_BAR_HEIGHT,
-        ),
+        tag("rect", class_=f"bar {name}", x=percent_of(begin, top), y=0, **size),
     ]
     if seconds / top > _ROOM:
-        centre = percent_of(begin + seconds / 2, top)
-        label = words(_short(seconds))
-        at = {"x": centre, "y": y + 15, "text_anchor": "middle"}
-        parts.append(tag("text", label, class_=f"inside {name}", **at))
+        at = {"x": percent_of(begin + seconds / 2, top), "y": 15, "text_anchor": "middle"}
+        parts.append(tag("text", words(_short(seconds)), class_=f"inside {name}", **at))
     return tag("g", *parts)
 
 

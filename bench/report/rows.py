@@ -69,12 +69,16 @@ class Row:
         return self.result.started[:16].replace("T", " ")
 
     @property
+    def count(self) -> str:
+        """`5`, or `3 of 5`."""
+        measured = len(self.result.measured)
+        whole = self.result.complete
+        return str(measured) if whole else f"{measured} of {self.result.protocol.repetitions}"
+
+    @property
     def samples(self) -> str:
         """`5`, or `3 of 5, incomplete`."""
-        measured = len(self.result.measured)
-        if self.result.complete:
-            return str(measured)
-        return f"{measured} of {self.result.protocol.repetitions}, incomplete"
+        return self.count if self.result.complete else f"{self.count}, incomplete"
 
     @property
     def codes(self) -> tuple[str, ...]:

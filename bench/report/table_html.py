@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imp_deploy.bench.report import describe, figures, phases
+from imp_deploy.bench.report import describe, figures, paper, phases
 from imp_deploy.bench.report.markup import Markup, tag, together, words
 from imp_deploy.bench.report.rows import Group, Row, hardware
 from imp_deploy.results import METRICS
@@ -22,7 +22,7 @@ def latency(group: Group) -> Markup:
         _head("Model"),
         _head("Bits", "n"),
         _head("Size", "n"),
-        _head("Hardware"),
+        _head("Hardware", "hardware"),
         *(_head(metric, "n", _UNITS[metric]) for metric in METRICS),
         _head("Samples", "n"),
         _head("Measured"),
@@ -43,7 +43,7 @@ def _rows(row: Row, decimals: dict[str, int]) -> list[Markup]:
         _cell(figures.size(row.size_bytes), "n"),
         _hardware(row),
         *(_metric(row, metric, decimals[metric]) for metric in METRICS),
-        _cell(row.samples, "n" if row.result.complete else "n mark"),
+        _cell(row.count, "n" if row.result.complete else "n mark"),
         _two_lines(row.date[:10], row.date[11:]),
         tag("td", _codes(row), class_="codes"),
         class_="ours",
@@ -51,43 +51,49 @@ def _rows(row: Row, decimals: dict[str, int]) -> list[Markup]:
     if row.paper is None:
         return [ours]
     printed, theirs = row.paper, row.paper.metrics()
-    paper = tag(
+    theirs_line = tag(
         "tr",
         tag("th", words("paper"), scope="row"),
         _cell(str(printed.bits), "n"),
         _cell(f"{printed.size:.1f} GiB", "n"),
-        _cell(printed.hardware),
-        *(_cell(figures.figure(theirs[m], decimals[m]), "n") for m in METRICS),
+        _cell(printed.hardware, "hardware"),
+        *(_cell(_printed(theirs[m], decimals[m]), "n") for m in METRICS),
         tag("td", colspan=3),
         class_="paper",
     )
     ratios = tag(
         "tr",
         tag("th", words("ours ÷ paper"), scope="row"),
-        tag("td", colspan=3),
+        tag("td", colspan=2),
+        tag("td", class_="hardware"),
         *(_cell(figures.ratio(row.ratio(m)), "n") for m in METRICS),
         tag("td", colspan=3),
         class_="ratio",
     )
-    return [ours, paper, ratios]
+    return [ours, theirs_line, ratios]
+
+
+def _printed(value: float, decimals: int) -> str:
+    """The paper's digits, no more, and digit-wide spaces where our column has more."""
+    return figures.figure(value, paper.PLACES) + "\u2007" * (decimals - paper.PLACES)
 
 
 def _badges(row: Row) -> list[Markup]:
     """Below the name, because that column stays in sight where the table scrolls."""
     marks = ["emulated"] if row.result.device.emulated else []
     if not row.result.complete:
-        marks.append(row.samples)
+        marks.append("incomplete")
     return [together(words(" "), tag("span", words(mark), class_="badge")) for mark in marks]
 
 
 def _hardware(row: Row) -> Markup:
     name, soc = hardware(row.result)
-    return _two_lines(name, soc)
+    return _two_lines(name, soc, "hardware")
 
 
-def _two_lines(first: str, second: str) -> Markup:
+def _two_lines(first: str, second: str, kind: str | None = None) -> Markup:
     small = tag("span", words(second), class_="range")
-    return tag("td", words(first), words(" "), small)
+    return tag("td", words(first), words(" "), small, class_=kind)
 
 
 def _metric(row: Row, metric: str, decimals: int) -> Markup:

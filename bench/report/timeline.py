@@ -53,8 +53,8 @@ def _summary(runs: Sequence[Repetition], span: float) -> str:
     if all(heat):
         peak = max(max(values) for values in heat)
         text += (
-            f" The hottest sensor shows {heat[0][0]:.1f} °C at the start, {peak:.1f} °C at most and "
-            f"{heat[-1][-1]:.1f} °C at the end."
+            f" The hottest sensor shows {heat[0][0]:.1f} °C at the start, {peak:.1f} °C at most "
+            f"and {heat[-1][-1]:.1f} °C at the end."
         )
     return text
 
@@ -95,7 +95,7 @@ def _hot_panel(runs: Sequence[Repetition], span: float) -> list[tuple[str, int, 
         if len(names) > 1
     ]
     bold = _panel(lines, span, (low, high), _HOT_PANEL, labels, "hottest")
-    which = names[0] if len(names) == 1 else f"hottest of {len(names)} sensors"
+    which = f"Sensor {names[0]}" if len(names) == 1 else f"Hottest of {len(names)} sensors"
     title = f"{which}: {min(values):.1f}–{max(values):.1f} °C"
     return [(title, _HOT_PANEL, together(*faint, bold))]
 
@@ -114,9 +114,7 @@ def _panel(
     low, high = limits
 
     def down(value: float) -> float:
-        return (
-            height - (value - low) / (high - low) * (height - 2) - 1 if high > low else height / 2
-        )
+        return height - 1 - (value - low) / (high - low) * (height - 2)
 
     grid = [
         together(
@@ -187,7 +185,7 @@ def _rounds(runs: Sequence[Repetition], span: float) -> Markup:
     labels = (
         tag(
             "text",
-            words("warm-up" if r.sample.warmup else r.sample.round),
+            words(r.sample.round),
             class_="axis",
             x=percent_of(r.begin, span),
             y=11,

@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from imp_deploy import __version__
-from imp_deploy.cli import build, demo, export, inspect, run, verify
+from imp_deploy.cli import bench, build, demo, devices, export, inspect, report, run, verify
 from imp_deploy.cli.output import console, stderr
 from imp_deploy.errors import DeviceError, ImpError
 
@@ -22,13 +22,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Imp vision-language models on phones: export, run, verify.",
+    help="Imp vision-language models on phones: export, verify, run, measure.",
 )
 app.command("export", help=export.HELP)(export.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)
 app.command("run", help=run.HELP)(run.command)
 app.command("verify", help=verify.HELP)(verify.command)
 app.command("build", help=build.HELP)(build.command)
+app.command("devices", help=devices.HELP)(devices.command)
+app.command("bench", help=bench.HELP)(bench.command)
+app.command("report", help=report.HELP)(report.command)
 app.command("demo", help=demo.HELP)(demo.command)
 
 

@@ -56,8 +56,14 @@ std::string output_of(const std::vector<std::string> & argv, double seconds) {
         }
         text.append(block, size_t(size));
     }
-    kill(child, SIGKILL); // of no effect on one that has ended
-    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    // It has closed its stdout and ends in a moment, or it took too long.
+    while (waitpid(child, nullptr, WNOHANG) == 0) {
+        if (clock.seconds() >= seconds) {
+            kill(child, SIGKILL);
+            waitpid(child, nullptr, 0);
+            break;
+        }
+        poll(nullptr, 0, 1);
     }
     return text;
 }

@@ -4,7 +4,6 @@ or to its host, what was measured is kept."""
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -201,31 +200,27 @@ def test_one_supervisor_per_log(supervisor: Supervisor) -> None:
     finish(process)
 
 
-def test_results_that_find_no_space(supervisor: Supervisor) -> None:
+def test_results_that_find_no_space(runner: Runner) -> None:
     """Otherwise a full disk looks like a crash, and nobody knows what to clean up."""
-    runs = [Planned(id="full", job=supervisor.job("full", 3))]
-    (supervisor.folder / "out").write_text("")
-    limit = 512  # bytes a file may have: room for the log's lines and not for a result
-    process = supervisor.start(runs)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
-    finish(process)
-    line = ended(supervisor.log, "full")
+    # Room for the log's lines and not for a result.
+    supervisor = Supervisor(runner=runner, prefix=("prlimit", "--fsize=1024"))
+    runs = [Planned(id="full", job=supervisor.job("full", max_tokens=300))]
+    line = ended(supervisor.run(runs), "full")
     assert (line["exit"], line["signal"]) == (3, None)
     assert "File too large" in line["stderr"]
     assert str(supervisor.folder / "out") in line["stderr"]
     assert (supervisor.folder / "out").read_bytes() == b""
 
 
-def test_the_end_of_a_long_error_is_kept(supervisor: Supervisor) -> None:
+def test_the_end_of_a_long_error_is_kept(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the reason of a crash is cut off, or one run's noise fills the disk."""
     job = supervisor.folder / ("long " * 300)[:200] / "job"
     runs = [Planned(id="noisy", job=supervisor.job("noisy"))]
-    os.environ["IMP_RUNNER_LOG"] = "1"  # llama.cpp's messages, several ten thousand bytes
-    try:
-        line = ended(supervisor.run(runs), "noisy")
-        bad = ended(supervisor.run([Planned(id="long path", job=job)]), "long path")
-    finally:
-        del os.environ["IMP_RUNNER_LOG"]
+    monkeypatch.setenv("IMP_RUNNER_LOG", "1")  # llama.cpp's messages, several ten thousand bytes
+    line = ended(supervisor.run(runs), "noisy")
+    bad = ended(supervisor.run([Planned(id="long path", job=job)]), "long path")
     assert len(line["stderr"]) == 2000
     assert "long path" not in bad["stderr"]
     assert str(job) in bad["stderr"]

@@ -1,4 +1,5 @@
-"""Results as a phone would give them, made up: an SM8650 that warms up, an emulated one, failures."""
+"""Results as a phone would give them, made up: an SM8650 that warms up, an emulated one,
+failures."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_the_papers_phone_rows_fit_its_own_equation() -> None:
     for row in phones:
         tokens = 41 + visual[row.model, row.resolution]
         total = row.T_VE + tokens / row.S_prompt + 64 / row.S_gen
-        assert total == pytest.approx(row.T_total, rel=0.04), row
+        assert total == pytest.approx(row.T_total, rel=0.05), row
 
 
 def test_ours_over_the_papers(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""One question about one image, answered by a bundle on a device."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import PurePosixPath
+
+from imp_deploy import runner
+from imp_deploy.bench import describe, programs, remote_run
+from imp_deploy.bench.deployment import bring
+from imp_deploy.bench.device import Device, quoted
+from imp_deploy.bench.session import Session
+from imp_deploy.bench.subject import Subject
+from imp_deploy.errors import DeviceError
+from imp_deploy.progress import Progress
+from imp_deploy.runner import Answer
+
+_TIMEOUT = 900.0  # seconds; the slowest phone of the paper answers in two minutes
+
+
+def ask(
+    session: Session, subject: Subject, *, max_tokens: int, threads: int, progress: Progress
+) -> Answer:
+    """`subject`: with one variant. `threads` 0: one per big core. Greedy decoding."""
+    device = session.call(describe.describe)
+    program = programs.program_for(device, progress)
+    places = bring(session, subject, program, progress, session.say).paths
+    (variant,) = subject.variants
+    big = describe.big_cores(device)
+    step = runner.Step(
+        id="question",
+        image=PurePosixPath(places[subject.picture_sha256]),
+        prompt=subject.filled,
+        side=variant.vision.resolution or 0,
+        mode=subject.bundle.preprocess.mode,
+        max_tokens=max_tokens,
+    )
+    job = runner.Job(
+        model=PurePosixPath(places[variant.llm.sha256]),
+        mmproj=PurePosixPath(places[variant.vision.sha256]),
+        threads=threads,
+        cpu_mask="" if threads > len(big) else describe.cpu_mask(big),
+        stop=subject.bundle.prompt.stop,
+        steps=(step,),
+    )
+    place = places[program.sha256]
+    return session.call(lambda d: _run(d, place, runner.job_text(job), step.id))
+
+
+def _run(device: Device, place: str, job: str, step: str) -> Answer:
+    """In a folder of its own, which is gone afterwards."""
+    folder = remote_run.RunFolder(device.root, f"ask-{secrets.token_hex(4)}")
+    remote_run.write(device, folder, {"job.txt": job})
+    lines = remote_run.results_tail(folder)
+    try:
+        argv = quoted([place, folder.file("job.txt"), lines.path])
+        output = device.shell(argv, timeout=_TIMEOUT)
+        lines.fetch(device)
+    finally:
+        remote_run.remove(device, folder)
+    records = runner.parse_results(lines.text)
+    if not records:
+        raise DeviceError(f"{device.name}: the runner failed: {output.evidence()}")
+    return runner.answer_for(records, step)

@@ -1,0 +1,63 @@
+"""The page in a real browser, as wide as a phone."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.report import made
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+WIDTH = 360  # CSS pixels, a small phone
+SCHEMES = {"dark": (0, "rgb(20, 23, 28)"), "light": (1, "rgb(255, 255, 255)")}
+MEASURE = """
+const page = document.querySelector("iframe").contentDocument;
+const wide = [...page.querySelectorAll("*")].filter(
+  (e) => !e.closest(".box") && !e.closest("svg") && e.getBoundingClientRect().right > %d + 0.5);
+document.title = JSON.stringify({
+  scroll: page.documentElement.scrollWidth,
+  wide: wide.map((e) => e.tagName + "." + e.className),
+  back: getComputedStyle(page.documentElement).backgroundColor,
+  outside: [...page.querySelectorAll("svg text")].filter(
+    (e) => e.getBoundingClientRect().right > %d).map((e) => e.textContent),
+});
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; on Debian: apt-get install chromium")
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+def test_no_sideways_scrolling_on_a_phone(scheme: str, tmp_path: Path) -> None:
+    """Only tables scroll, each in its box; charts fit, in light and in dark."""
+    shown = made.saved(tmp_path / "results", *made.everything(), made.nasty())
+    text = made.report(shown, "--format", "html").stdout
+    frame = f'<iframe style="width:{WIDTH}px;height:800px;border:0" srcdoc="{html.escape(text)}">'
+    script = f"<script>window.onload = () => {{{MEASURE % (WIDTH, WIDTH)}}}</script>"
+    outer = tmp_path / "outer.html"
+    outer.write_text(f"<!DOCTYPE html><title></title>{frame}</iframe>{script}", "utf-8")
+    number, back = SCHEMES[scheme]
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+            "--hide-scrollbars",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={number}",
+            *("--virtual-time-budget=5000", "--dump-dom", outer.as_uri()),
+        ],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    title = re.search("<title>(.*?)</title>", done.stdout.decode(), re.DOTALL)
+    assert title is not None
+    seen: dict[str, Any] = json.loads(html.unescape(title[1]))
+    assert seen == {"scroll": WIDTH, "wide": [], "back": back, "outside": []}
