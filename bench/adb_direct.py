@@ -112,7 +112,7 @@ class DirectLink:
     def _no_connection(self, error: Exception) -> DeviceError:
         if (sentence := usb.sentence(error, self.name)) is not None:
             return DeviceError(sentence)
-        reason = failure(error)
+        reason = str(failure(error))
         return LinkLost(
             f"{self.name} cannot be connected to ({reason or 'no answer'}); check that the phone "
             "is on, unlocked and reachable, that USB debugging (or `adb tcpip 5555`, or wireless "
@@ -155,7 +155,8 @@ def connect_tcp(
     shown = name or f"tcp:{host}:{port}"
     link = DirectLink(shown, lambda: Tcp(host, port), wait, note)
     link.reconnect()
-    return AdbDevice(kind, f"{host}:{port}", shown, link)
+    # The virtual phone is the same one whatever port it got this time.
+    return AdbDevice(kind, "virtual" if kind == "virtual" else f"{host}:{port}", shown, link)
 
 
 def connect_usb(serial: str, *, wait: float = 30.0, note: Note = _quiet) -> AdbDevice:

@@ -45,11 +45,7 @@ def signers() -> list[Signer]:
 
 
 def own_key_path() -> Path:
-    """`adbkey` in ANDROID_USER_HOME, or in `.android` of ANDROID_SDK_HOME or of the home folder."""
-    if user_home := os.environ.get("ANDROID_USER_HOME"):
-        return Path(user_home) / "adbkey"
-    home = os.environ.get("ANDROID_SDK_HOME")
-    return (Path(home) if home else Path.home()) / ".android" / "adbkey"
+    return Path.home() / ".android" / "adbkey"
 
 
 def vendor_key_paths() -> tuple[Path, ...]:
@@ -81,7 +77,7 @@ def create(path: Path) -> None:
     except OSError as error:
         raise DeviceError(
             f"{path}, the key that a phone is to authorise, cannot be written "
-            f"({error.strerror}); change the folder's rights, or set ANDROID_USER_HOME."
+            f"({error.strerror}); change the folder's rights."
         ) from None
 
 

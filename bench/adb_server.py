@@ -91,25 +91,18 @@ class ServerLink:
             raise
         return stream
 
-    def _error(self, words: str) -> DeviceError:
-        if "unauthorized" in words:
-            return DeviceError(unauthorized(f"adb:{self.serial}"))
+    def _error(self, words: str) -> LinkLost:
+        if "unauthorized" in words:  # just after a reboot it may only be so for a while
+            return LinkLost(unauthorized(f"adb:{self.serial}"))
         return LinkLost(f'the adb server says "{words.strip()}"')
 
     def reconnect(self) -> None:
         """Waits until the server, restarted where it is gone, shows the phone as ready."""
-        deadline = time.monotonic() + _APPEAR_SECONDS
-        while True:
-            entry = find(self.serial)
-            if entry is not None and entry.state == "device":
-                return
-            if entry is not None and entry.state == "unauthorized":
-                raise self._error("unauthorized")
-            if time.monotonic() > deadline:
-                state = "does not show it" if entry is None else f"shows it as {entry.state}"
-                raise LinkLost(f"adb:{self.serial}: the adb server {state}.")
-            ask_for_network_device(self.serial)
-            time.sleep(0.3)
+        entry = settled(self.serial, _APPEAR_SECONDS)
+        if entry is None:
+            raise LinkLost(f"adb:{self.serial}: the adb server does not show it.")
+        if entry.state != "device":
+            raise self._error(f"device {entry.state}")
 
     def close(self) -> None:
         """Nothing stays open between two services."""
@@ -134,6 +127,19 @@ def unauthorized(name: str) -> str:
 
 def find(serial: str) -> Entry | None:
     return next((entry for entry in devices() if entry.serial == serial), None)
+
+
+def settled(serial: str, seconds: float) -> Entry | None:
+    """The server's entry for that phone once it is ready, or what it is after so many seconds: a
+    phone that was just connected is offline and unauthorized first."""
+    deadline = time.monotonic() + seconds
+    while True:
+        entry = find(serial)
+        if (entry is not None and entry.state == "device") or time.monotonic() > deadline:
+            return entry
+        if entry is None:
+            _ask_for_network_device(serial)
+        time.sleep(0.1)
 
 
 def devices() -> tuple[Entry, ...]:
@@ -231,14 +237,14 @@ def _request(stream: SocketStream, service: str, timeout: float) -> None:
     raise _Refused(words)
 
 
-def ask_for_network_device(serial: str) -> None:
+def _ask_for_network_device(serial: str) -> None:
     """A new server has forgotten what the old one was told to `adb connect` to."""
     if not re.fullmatch(r".+:\d+", serial):
         return
     stream = SocketStream(_connection(_CONNECT_SECONDS))
     try:
         with contextlib.suppress(_Refused, LinkLost, TimeoutError):
-            _request(stream, f"host:connect:{serial}", 10.0)
-            stream.read(1 << 12, 10.0)
+            _request(stream, f"host:connect:{serial}", _CONNECT_SECONDS)
+            stream.read(1 << 12, _CONNECT_SECONDS)
     finally:
         stream.close()

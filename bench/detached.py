@@ -18,7 +18,8 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 
 # The name of a program may hold spaces and brackets: the fields are counted after the last ") ",
 # where field 3 of proc(5), the state, comes first.
-_FIELDS = "s=$(cat /proc/$1/stat 2>/dev/null) || s=; s=${s##*) }; set -- $s; state=$1; began=${20}"
+_FIELDS = """s=$(cat /proc/$1/stat 2>/dev/null) || s=
+s=${s##*") "}; set -- $s; state=$1; began=${20}"""
 
 _JOB = f"""
 trap '' HUP

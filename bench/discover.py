@@ -15,6 +15,8 @@ from imp_deploy.errors import DeviceError
 
 Note = Callable[[str], None]
 
+_SETTLE_SECONDS = 1.5
+
 FORMS = "host, virtual, adb:SERIAL, tcp:HOST:PORT or usb:SERIAL"
 _ENABLE = (
     'switch on USB debugging (on the phone: Settings, About phone, tap "Build number" seven times; '
@@ -129,9 +131,8 @@ def connected(name: str, *, note: Note | None = None) -> Iterator[Device]:
 
 def _connect_server(serial: str) -> Device:
     entry = adb_server.find(serial)
-    if entry is None and re.fullmatch(r".+:\d+", serial):
-        adb_server.ask_for_network_device(serial)
-        entry = adb_server.find(serial)
+    if entry is None or entry.state != "device":
+        entry = adb_server.settled(serial, _SETTLE_SECONDS)
     if entry is None:
         raise DeviceError(f"There is no adb:{serial}; {_present()}")
     if entry.state != "device":

@@ -7,7 +7,7 @@ import shlex
 from imp_deploy.bench.device import Device
 from imp_deploy.errors import DeviceError
 
-_FULL = ("no space left on device", "disk quota exceeded", "enospc")
+_FULL = ("no space left on device", "disk quota exceeded", "enospc", "file too large")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

@@ -31,7 +31,7 @@ class HostDevice:
 
     def shell(self, command: str, *, timeout: float = 30.0) -> Output:
         try:
-            done = process.run(["sh", "-c", f"exec 2>&1\n{command}"], timeout=timeout)
+            done = process.run(["/bin/sh", "-c", f"exec 2>&1\n{command}"], timeout=timeout)
         except DeviceError:
             raise DeviceError(
                 f"host: `{' '.join(command.split())[:160]}` did not end within {timeout:.0f} s."

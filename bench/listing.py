@@ -42,7 +42,7 @@ def listing() -> tuple[Listed, ...]:
         phones = ()
         found.append(Listed(name="adb", state="error", reason=str(error), cure="See above."))
     found += [_phone(phone) for phone in phones]
-    return (*found, _virtual(), _looked_at("host", HostDevice()))
+    return (*found, _virtual(), _connected("host", "", HostDevice()))
 
 
 def _phone(phone: discover.Seen) -> Listed:
@@ -55,10 +55,14 @@ def _phone(phone: discover.Seen) -> Listed:
         device = discover.connect(phone.name, wait=_AUTHORISE_SECONDS)
     except DeviceError as error:
         return _error(phone.name, phone.model, error)
+    return _connected(phone.name, phone.model, device)
+
+
+def _connected(name: str, model: str, device: Device) -> Listed:
     try:
-        return _looked_at(phone.name, device)
+        return _looked_at(name, device)
     except DeviceError as error:
-        return _error(phone.name, phone.model, error)
+        return _error(name, model, error)
     finally:
         device.close()
 
@@ -69,7 +73,7 @@ def _error(name: str, model: str, error: DeviceError) -> Listed:
         state="error",
         model=model,
         reason=str(error),
-        cure="Take the cable out and in, or restart the phone.",
+        cure="Unlock the phone, take the cable out and in, or restart it.",
     )
 
 

@@ -40,7 +40,7 @@ def measure(folder: Path, megabytes: int, runs: int) -> dict[str, float]:
     # A server and a key of our own: the user's stay as they are.
     os.environ.pop("ADB_SERVER_SOCKET", None)
     os.environ["ANDROID_ADB_SERVER_PORT"] = str(_free_port())
-    os.environ["HOME"] = os.environ["ANDROID_USER_HOME"] = str(folder)
+    os.environ["HOME"] = str(folder)
     with powered(Settings(folder=folder / "phone")) as phone:
         process.run([program, "start-server"], timeout=30)
         try:

@@ -9,6 +9,7 @@ breaks, and wherever, the same call goes on with what is there.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 import shlex
@@ -16,13 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from imp_deploy.bench.device import Device, LinkLost, Output, checked
 from imp_deploy.bench.disk import free_bytes, full_disk_message, is_full
 from imp_deploy.bench.store_lock import Lock
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.files import sha256_of
+from imp_deploy.progress import Progress
 
 _T = TypeVar("_T")
 
@@ -41,15 +43,6 @@ _HASH_RATE = 20 * MIB
 # Where the boot's id is part of the note, a file that a sudden power loss left with blocks missing
 # is hashed again.
 _STAMP = "stat -c '%s %i %y %z' $f; cat /proc/sys/kernel/random/boot_id"
-
-
-class Progress(Protocol):
-    """Called with the number of bytes to push, then as they go over; a piece that has to be sent
-    again is taken back with a negative count."""
-
-    def start(self, phase: str, total: int) -> None: ...
-
-    def advance(self, count: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -92,10 +85,12 @@ def deploy(
 ) -> Deployed:
     """Brings every wanted file to the device that is not there yet, whole and verified.
 
+    `progress` counts bytes, and only when something is pushed; a piece that has to be sent again is
+    taken back with a negative count. `note` is told at once what `Deployed.notes` collects.
     `BadInput` when a local file is not what it should be; `DeviceError` when there is not enough
     space, or the connection breaks more often in a row than there are `pauses`: then the same call
     goes on later. Two programs that deploy to one device wait for each other."""
-    files = tuple({file.sha256: file for file in wanted}.values())
+    files = _distinct(wanted)
     work = _Work(device, progress, piece_bytes, tuple(pauses), note)
     for file in files:
         _require_size(file)
@@ -110,6 +105,15 @@ def deploy(
             lock.release()
     paths = {file.sha256: _path(device, file) for file in files}
     return Deployed(paths, work.pushed, tuple(work.notes))
+
+
+def _distinct(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """Files of the same content are one file there, executable if one of them is."""
+    found: dict[str, Wanted] = {}
+    for file in wanted:
+        executable = file.executable or (file.sha256 in found and found[file.sha256].executable)
+        found[file.sha256] = dataclasses.replace(file, executable=executable)
+    return tuple(found.values())
 
 
 def folder(device: Device) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from imp_deploy import process
@@ -21,20 +21,21 @@ class Step:
     """One question about one image (or none). `prompt` holds `<image>` once if `image` is given;
     `side` in pixels. The last three name files that the runner writes: float32 embeddings
     [visual tokens, hidden], float32 logits [generated, vocabulary] and uint8 pixels
-    [side, side, 3]. `text_tokens`: makes the text exactly so long, for measurements of latency,
-    by dropping tokens from its start or repeating it; 0: the text as it is."""
+    [side, side, 3]. `text_tokens`: makes the text exactly so long, for measurements of latency, by
+    dropping tokens from its start or repeating it; None: the text as it is. Paths are those of the
+    machine that the runner runs on."""
 
     id: str
     prompt: str
     max_tokens: int
-    text_tokens: int = 0
-    image: Path | None = None
+    text_tokens: int | None = None
+    image: PurePath | None = None
     side: int = 0
     mode: Mode = "squash"
     ignore_eog: bool = False
-    embeddings: Path | None = None
-    logits: Path | None = None
-    pixels: Path | None = None
+    embeddings: PurePath | None = None
+    logits: PurePath | None = None
+    pixels: PurePath | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class Job:
     than there are CPUs in the mask: as many as these. `warmup`: touches all weights before the
     first step, as part of loading. `sample_ms` 0: nothing is sampled during a step."""
 
-    model: Path
-    mmproj: Path
+    model: PurePath
+    mmproj: PurePath
     stop: tuple[str, ...]
     steps: tuple[Step, ...]
     threads: int = 0
@@ -98,8 +99,8 @@ class Trace:
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """`text` as the model gave it; `token_ids` without the end-of-generation token. `threads` and
-    `cpu_mask` in fact. `before` and `after` were taken outside the phases. `swap_bytes`: the most of
-    the process that was in swap. `repacked_bytes`: weights in the layouts of the fast kernels.
+    `cpu_mask` in fact. `before` and `after` were taken outside the phases. `swap_bytes`: the most
+    of the process that was in swap. `repacked_bytes`: weights in the layouts of the fast kernels.
     `decode_bytes`: weights that are read for each generated token."""
 
     step: str
@@ -131,7 +132,7 @@ def job_text(job: Job) -> str:
         lines += ["step", _line("id", step.id), _line("prompt", step.prompt)]
         lines.append(_line("max_tokens", step.max_tokens))
         lines.append(_line("ignore_eog", int(step.ignore_eog)))
-        if step.text_tokens:
+        if step.text_tokens is not None:
             lines.append(_line("text_tokens", step.text_tokens))
         if step.image is not None:
             lines += [_line("image", step.image), _line("side", step.side)]
@@ -160,7 +161,7 @@ def run_job(binary: Path, job: Job, folder: Path) -> tuple[Answer, ...]:
     answers = parse_results(results.read_text("utf-8") if results.exists() else "")
     if finished.returncode != 0 and not answers.get("") and len(answers) < len(job.steps):
         raise DeviceError(f"The runner failed: {finished.evidence()}")
-    return tuple(_answer(answers.get(step.id, answers.get("")), step.id) for step in job.steps)
+    return tuple(answer_for(answers, step.id) for step in job.steps)
 
 
 def parse_results(text: str) -> dict[str, dict[str, Any]]:
@@ -172,7 +173,10 @@ def parse_results(text: str) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _answer(record: dict[str, Any] | None, step: str) -> Answer:
+def answer_for(records: dict[str, dict[str, Any]], step: str) -> Answer:
+    """The answer to one step, by what `parse_results` read. A step that failed for its own reasons
+    is a `BadInput`; one that has no result, or that the runner could not do, a `DeviceError`."""
+    record = records.get(step, records.get(""))
     if record is None:
         raise DeviceError(f"The runner ended without a result for step {step}; run it again.")
     if record["status"] != "ok":

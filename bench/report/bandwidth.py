@@ -1,4 +1,5 @@
-"""The share of the device's memory bandwidth that decoding reached, as bars from 0 to 100 %."""
+"""The share of the device's memory bandwidth that decoding reached, as bars from 0 to 100 %, or
+beyond where caches held the weights."""
 
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ def chart(rows: Sequence[Row]) -> Markup:
     """A bar for each of `rows`, which have a share."""
     shares = [(row, row.share) for row in rows if row.share is not None]
     top = max(1.0, *(share for _, share in shares))
-    drawn = [_row(row, share, top) for row, share in shares]
-    return tag("div", *drawn, bars.axis(_TICKS, top, figures.percent), class_="bars share")
+    ticks = _TICKS if top == 1 else figures.ticks(top, 4)
+    drawn = [_row(row, share, ticks, top) for row, share in shares]
+    return tag("div", *drawn, bars.axis(ticks, top, figures.percent), class_="bars share")
 
 
-def _row(row: Row, share: float, top: float) -> Markup:
+def _row(row: Row, share: float, ticks: Sequence[float], top: float) -> Markup:
     size = {"x": 0, "y": 0, "height": bars.HEIGHT}
     parts = (
         tag("rect", class_="track", width="100%", **size),
@@ -27,4 +29,4 @@ def _row(row: Row, share: float, top: float) -> Markup:
     )
     shown = figures.percent(share)
     title = f"{row.name}: {shown} of the memory bandwidth"
-    return bars.labelled(row.name, shown, bars.bar(parts, title, _TICKS, top))
+    return bars.labelled(row.name, shown, bars.bar(parts, title, ticks, top))

@@ -29,14 +29,22 @@ def describe(group: Group) -> tuple[Facts, ...]:
 
 
 def notices(group: Group) -> tuple[tuple[str, str, str], ...]:
-    """Failures and warnings: variant, code, sentence; failures first."""
-    found: list[tuple[int, str, str, str]] = []
+    """Failures and then warnings: variants, code, sentence; what several variants share once."""
+    found: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         for failure in row.result.failures:
             place = f"{row.name}, {_round(failure.round, row.result.protocol)}"
-            found.append((0, place, f"failed: {failure.kind}", failure.message))
-        found += [(1, row.name, w.code, w.message) for w in row.result.warnings]
-    return tuple(entry[1:] for entry in sorted(found, key=lambda entry: entry[0]))
+            found.setdefault((f"failed: {failure.kind}", failure.message), []).append(place)
+    for row in group.rows:
+        for each in dict.fromkeys((w.code, w.message) for w in row.result.warnings):
+            found.setdefault(each, []).append(row.name)
+    return tuple((_names(names, group), *what) for what, names in found.items())
+
+
+def _names(names: list[str], group: Group) -> str:
+    if len(names) == 1 or names != [row.name for row in group.rows]:
+        return "; ".join(names)
+    return f"{'emulated: ' if group.emulated else ''}all {len(names)} variants"
 
 
 def _round(number: int, protocol: Protocol) -> str:

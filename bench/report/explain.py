@@ -31,7 +31,8 @@ BANDWIDTH = (
     "the limit of S_gen, and far below something else is, such as arithmetic, clocks or threads."
 )
 COPY_TEST = (
-    "The memory bandwidth is that of a copy test on the same cores, bytes read plus bytes written."
+    "The memory bandwidth is that of a copy test on the same cores, bytes read plus bytes written; "
+    "a share above 100 % means that caches held some of the weights."
 )
 
 HEADINGS = {

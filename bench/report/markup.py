@@ -11,7 +11,7 @@ from typing import NewType
 
 Markup = NewType("Markup", str)
 
-_VOID = frozenset({"meta", "br", "rect", "line", "polyline"})
+_VOID = frozenset({"meta", "br", "rect", "line", "polyline", "wbr"})
 
 
 def words(text: object) -> Markup:

@@ -16,7 +16,7 @@ from imp_deploy.bench.report import (
     timeline,
 )
 from imp_deploy.bench.report.markup import Markup, tag, together, words
-from imp_deploy.bench.report.rows import Group, differences
+from imp_deploy.bench.report.rows import Group, Row, differences
 
 
 def render(groups: tuple[Group, ...]) -> str:
@@ -122,13 +122,14 @@ def _phases(group: Group) -> Markup:
 
 def _time(group: Group, identifier: str) -> list[Markup]:
     """A chart for each run of `bench`; its repetitions share one clock."""
-    runs = sorted({(row.result.run, row.date[:10]) for row in group.rows}, key=lambda r: r[::-1])
+    runs: dict[str, list[Row]] = {}
+    for row in sorted(group.rows, key=lambda row: row.result.started):
+        runs.setdefault(row.result.run, []).append(row)
     found = []
-    for number, (run, day) in enumerate(runs, start=1):
-        rows = [row for row in group.rows if row.result.run == run and row.date[:10] == day]
+    for number, rows in enumerate(runs.values(), start=1):
         title = "Clocks and temperature over the run"
         if len(runs) > 1:
-            title += f" of {day} ({number} of {len(runs)})"
+            title += f" of {rows[0].date[:10]} ({number} of {len(runs)})"
         repetitions = moments.repetitions(rows)
         name = f"{identifier}-time-{number}"
         drawn = timeline.chart(repetitions, group.first.device.cores, name, group.hardware)

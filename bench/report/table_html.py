@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from imp_deploy.bench.report import describe, figures, paper, phases
 from imp_deploy.bench.report.markup import Markup, tag, together, words
@@ -109,7 +109,16 @@ def _metric(row: Row, metric: str, decimals: int) -> Markup:
 def _codes(row: Row) -> Markup:
     if not row.codes:
         return words("none")
-    return together(*(tag("code", words(code)) for code in row.codes))
+    return together(*(tag("code", *_breakable(code)) for code in row.codes))
+
+
+def _breakable(code: str) -> Iterator[Markup]:
+    """A code that may be broken behind its underscores, so that long ones widen no table."""
+    *parts, last = code.split("_")
+    for part in parts:
+        yield words(f"{part}_")
+        yield tag("wbr")
+    yield words(last)
 
 
 def _bits(row: Row) -> str:
@@ -125,7 +134,7 @@ def phase_table(rows: Sequence[Row]) -> Markup:
     body = (
         tag(
             "tr",
-            tag("th", words(row.name), scope="row"),
+            tag("th", _name(row.name), scope="row"),
             *(_cell(figures.figure(v, decimals), "n") for v in (*bar.parts(), bar.total)),
         )
         for row, bar in bars
@@ -135,6 +144,7 @@ def phase_table(rows: Sequence[Row]) -> Markup:
             "table",
             tag("thead", tag("tr", _head("Variant"), *head)),
             tag("tbody", *body),
+            class_="narrow",
         ),
         "Phases in seconds",
     )
@@ -145,7 +155,7 @@ def bandwidth_table(rows: Sequence[Row]) -> Markup:
     body = (
         tag(
             "tr",
-            tag("th", words(row.name), scope="row"),
+            tag("th", _name(row.name), scope="row"),
             _cell(figures.size(row.result.measured[0].decode_bytes), "n"),
             _cell(figures.rate((row.share or 0) * row.result.bandwidth_bytes_per_second), "n"),
             _cell(figures.rate(row.result.bandwidth_bytes_per_second), "n"),
@@ -155,9 +165,8 @@ def bandwidth_table(rows: Sequence[Row]) -> Markup:
     )
     titles = ("Weights per token", "Read while decoding", "Copy test", "Share")
     head = (_head("Variant"), *(_head(title, "n") for title in titles))
-    return _box(
-        tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body)), "Memory bandwidth"
-    )
+    table = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body), class_="narrow")
+    return _box(table, "Memory bandwidth")
 
 
 def difference_table(
@@ -177,13 +186,18 @@ def difference_table(
 def during_table(group: Group) -> Markup:
     first, *others = describe.DURING
     body = (
-        tag("tr", tag("th", words(name), scope="row"), *(_cell(text, "n") for text in texts))
+        tag("tr", tag("th", _name(name), scope="row"), *(_cell(text, "n") for text in texts))
         for name, *texts in describe.during(group)
     )
     head = tag("tr", _head(first.capitalize()), *(_head(t[0].upper() + t[1:], "n") for t in others))
     return _box(
         tag("table", tag("thead", head), tag("tbody", *body), class_="narrow"), "During the runs"
     )
+
+
+def _name(name: str) -> Markup:
+    """A variant's name, which breaks elsewhere than in `4 bits`."""
+    return words(name.replace(" bits", "\u00a0bits"))
 
 
 def _head(title: str, kind: str | None = None, unit: str = "") -> Markup:

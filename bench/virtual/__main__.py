@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imp_deploy.bench.virtual.arguments import parsed
-from imp_deploy.bench.virtual.phone import Phone
-from imp_deploy.bench.virtual.server import HOST, switched_on
+from imp_deploy.bench.virtual.server import HOST, Served, switched_on
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.errors import ImpError
 
@@ -28,8 +27,8 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with switched_on(parsed(arguments)) as (_, port):
-            print(f"{HOST}:{port}", flush=True)
+        with switched_on(parsed(arguments)) as phone:
+            print(f"{HOST}:{phone.port}", flush=True)
             stop.wait()
     except ImpError as error:
         print(error, file=sys.stderr)
@@ -42,8 +41,8 @@ def _attached(value: dict[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = value | {"folder": Path(value["folder"]), "faults": tuple(value["faults"])}
     try:
-        with switched_on(Settings(**given)) as (phone, port):
-            _say({"port": port})
+        with switched_on(Settings(**given)) as phone:
+            _say({"port": phone.port})
             for line in sys.stdin:
                 _say(_answer(phone, json.loads(line)))
     except ImpError as error:
@@ -52,7 +51,7 @@ def _attached(value: dict[str, Any]) -> int:
     return 0
 
 
-def _answer(phone: Phone, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(phone: Served, request: dict[str, Any]) -> dict[str, Any]:
     try:
         if "fault" in request:
             phone.inject(request["fault"])

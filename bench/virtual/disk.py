@@ -30,6 +30,10 @@ class Disk:
     def full(self) -> bool:
         return self.held_full or self._used >= self._size
 
+    @property
+    def nearly_full(self) -> bool:
+        return self.held_full or self._used >= 0.8 * self._size
+
     def measure(self) -> None:
         used = _used(self._data)
         with self._lock:

@@ -89,7 +89,7 @@ FAULTS: dict[str, Kind] = {
     "battery-saver": Kind("", "battery saver is on", _nothing),
     "screen-off": Kind("", "the screen is off", _nothing),
     "abi": Kind("NAME", "the phone says that its ABI is this one", _text),
-    "damage": Kind("PATH", "flip a byte of the stored file (or files: a pattern)", _text, once=True),
+    "damage": Kind("PATH", "flip a bit of the stored file (or files: a pattern)", _text, once=True),
     "clock-jump": Kind("SECONDS", "the time of day is so far off", _number),
 }
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STARTUP_SECONDS = 30.0
+_WINDOW = (24, 80, 0, 0)  # rows and columns, until the host says others
 _LOST_STATUS = 255  # what a host gets when the shell died without a status of its own
 
 
@@ -45,6 +46,7 @@ def channels(folder: Path, *, terminal: bool, apart: bool) -> Channels:
     status = os.open(folder / "status", os.O_RDONLY | os.O_NONBLOCK)
     if terminal:
         master, other = os.openpty()
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", *_WINDOW))
         return Channels(
             folder=folder,
             stdin=master,
@@ -77,6 +79,7 @@ class Guest:
         self._lock = threading.Lock()
         self._stdin_open = True
         self._released = False
+        self._held = ways.kept_open
 
     @property
     def stdout(self) -> int:
@@ -88,6 +91,15 @@ class Guest:
 
     def dead(self) -> bool:
         return self._proot.poll() is not None
+
+    def opened(self) -> None:
+        """Waits until the command has its streams. A terminal ends with the last that has it open,
+        so it is held open until then."""
+        self._lines(1, _STARTUP_SECONDS)
+        with self._lock:
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
 
     def status(self) -> int:
         """Waits for the shell's end; above 128 a signal ended the command."""
@@ -148,8 +160,8 @@ class Guest:
                 handles.add(self._ways.stderr)
             if self._stdin_open:
                 handles.add(self._ways.stdin)
-            if self._ways.kept_open is not None:
-                handles.add(self._ways.kept_open)
+            if self._held is not None:
+                handles.add(self._held)
             self._stdin_open = False
             for handle in handles:
                 os.close(handle)

@@ -1,6 +1,9 @@
-"""How warm the phone gets. A simple model of the first order, with two bodies: the case follows the
-air around it, and the processor lies above the case by what it turns into heat. It is made to behave
-as phones do (quick rise, slow fall, clocks that go down), not to predict one."""
+"""How warm the phone gets.
+
+A simple model of the first order, with two bodies: the case follows the air around it, and the
+processor lies above the case by what it turns into heat. It is made to behave as phones do (quick
+rise, slow fall, clocks that go down), not to predict one.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -106,8 +107,6 @@ class Stream:
 class Side(Protocol):
     """What a connection needs of the phone."""
 
-    keys_file: os.PathLike[str]
-
     def banner(self) -> str: ...
 
     def authorises(self, payload: bytes, gone: Callable[[], bool]) -> bool:
@@ -122,9 +121,9 @@ class Side(Protocol):
         """What runs on a stream; None when there is no such service."""
         ...
 
-    def received(self, link: Link, count: int) -> None: ...
+    def received(self, count: int) -> None: ...
 
-    def sent(self, link: Link, count: int) -> None: ...
+    def sent(self, count: int) -> None: ...
 
 
 class Link:
@@ -156,10 +155,13 @@ class Link:
                 stream.end(tell=False)
 
     def cut(self) -> None:
-        """Breaks the connection off, in the middle of whatever is on its way."""
+        """Breaks the connection off, in the middle of whatever is on its way: the host's side gets
+        a reset, not an end."""
         self._gone = True
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            linger = struct.pack("ii", 1, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._socket.shutdown(socket.SHUT_RD)
         self._socket.close()
 
     def send(
@@ -167,7 +169,7 @@ class Link:
     ) -> None:
         header = adb.packed(command, first, second, payload, sums=self._sums)
         size = len(header) + len(payload)
-        self._side.sent(self, size)
+        self._side.sent(size)
         try:
             with self._sending:
                 done = self._socket.sendmsg([header, payload])
@@ -182,7 +184,7 @@ class Link:
             self._streams.pop(local, None)
 
     def _receive(self) -> adb.Message:
-        return adb.receive(self._socket, lambda count: self._side.received(self, count))
+        return adb.receive(self._socket, self._side.received)
 
     def _handshake(self) -> None:
         hello = self._receive()
@@ -208,11 +210,12 @@ class Link:
                 if any(keys.signed(key, token, payload) for key in self._side.known_keys()):
                     return
             elif answer.first == adb.AUTH_PUBLIC_KEY:
-                if self._side.authorises(payload, self._hung_up):
+                if self._side.authorises(payload, self.hung_up):
                     return
                 raise adb.Broken("not authorised")
 
-    def _hung_up(self) -> bool:
+    def hung_up(self) -> bool:
+        """Whether the host has closed the connection, or it was cut."""
         if self._gone:
             return True
         try:

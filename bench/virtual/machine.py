@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -35,6 +36,7 @@ class Machine:
         self._tools = tools
         self._numbers = itertools.count(1)
         self._running: list[subprocess.Popen[bytes]] = []
+        self._frozen: dict[int, int] = {}
         self._lock = threading.Lock()
         # The system ends a child with the *thread* that started it, so one thread starts them all.
         self._starter = ThreadPoolExecutor(1)
@@ -43,8 +45,9 @@ class Machine:
         """Makes the root anew and runs a first command in it."""
         kill_all(self._left_over)
         rootfs.build(self.root, self._tools.busybox)
-        for name in ("host", "tmp"):
-            (self._folder / name).mkdir(exist_ok=True)
+        (self._folder / "host").mkdir(exist_ok=True)
+        shutil.rmtree(self._folder / "tmp", ignore_errors=True)
+        (self._folder / "tmp").mkdir()
         with contextlib.suppress(FileNotFoundError):
             (self._folder / "log").unlink()
 
@@ -101,7 +104,7 @@ class Machine:
         # proot shows the whole machine under /host-rootfs, for qemu's libraries: hidden, but for
         # qemu itself.
         qemu = str(self._tools.qemu)
-        pairs = rootfs.bindings(self.root, self.proc)
+        pairs = rootfs.bindings(self.proc)
         pairs += [(str(self._folder / "host"), "/host-rootfs"), (qemu, f"/host-rootfs{qemu}")]
         options = [part for pair in pairs for part in ("-b", ":".join(pair))]
         cpu = f"{qemu} -cpu {self._soc.qemu_cpu}"
@@ -120,6 +123,40 @@ class Machine:
     def guests(self) -> list[int]:
         """Every process of the phone."""
         return descendants(os.getpid())
+
+    def arm_programs(self, guests: list[int], *, older_than: float) -> list[int]:
+        """Those of `guests` that qemu runs, for longer than so many seconds."""
+        qemu = os.fsencode(self._tools.qemu)
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return [
+            pid for pid in guests if _program(pid) == qemu and now - _started(pid) >= older_than
+        ]
+
+    def without_proot(self, guests: list[int]) -> list[int]:
+        proot = os.fsencode(self._tools.proot)
+        return [pid for pid in guests if _program(pid) != proot]
+
+    def freeze(self, pid: int) -> None:
+        """Stops a program until it is killed. proot would let it go on at once, so it is stopped
+        first; it goes on when the program dies, which it has to see."""
+        proot = _field(pid, "TracerPid:")
+        self._frozen[pid] = proot
+        os.kill(proot, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> bool:
+        """Lets the dead of the frozen rest; whether some are left."""
+        for pid, proot in list(self._frozen.items()):
+            if _dying(pid):
+                del self._frozen[pid]
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(proot, signal.SIGCONT)
+        return bool(self._frozen)
+
+    def kill_family(self, pid: int) -> None:
+        """Ends a program and everything that the same command line of a host started."""
+        proot = _field(pid, "TracerPid:")
+        kill_all(lambda: [p for p in self.guests() if _field(p, "TracerPid:") == proot])
 
     def power_off(self) -> None:
         """Ends every process of the phone."""
@@ -152,10 +189,46 @@ def kill_all(pids: Callable[[], list[int]]) -> None:
     """Until there are none: one of them may just have started another."""
     end = time.monotonic() + 10
     while (left := pids()) and time.monotonic() < end:
-        for pid in reversed(left):  # proot last: without it, the others see this machine's files
+        # Parents before their children, or a shell would go on with its next line; but proot last:
+        # without it, the others see this machine's files.
+        for pid in sorted(left, key=_is_proot):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def _program(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    return b""
+
+
+def _is_proot(pid: int) -> bool:
+    return _program(pid).split(b"/")[-1] == b"proot"
+
+
+def _dying(pid: int) -> bool:
+    """Whether a signal is ending a process (PF_SIGNALED of the kernel), or it is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return bool(int(text[text.rindex(")") + 2 :].split()[6]) & 0x400)
+    return True
+
+
+def _started(pid: int) -> float:
+    """Seconds since the machine's boot; never, for a process that is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return int(text[text.rindex(")") + 2 :].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return float("inf")
+
+
+def _field(pid: int, name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1])
+    return 0
 
 
 def processes() -> list[tuple[int, int, str]]:

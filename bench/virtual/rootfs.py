@@ -12,6 +12,10 @@ from imp_deploy.errors import DeviceError
 
 _BELOW = Path(__file__).parent / "rootfs"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts")
+_FOLDERS = (
+    *("dev/.adbd", "dev/shm", "proc", "sys", "system/bin", "tmp", "host-rootfs"),
+    *("data/local/tmp", "data/media/0"),
+)
 _LINKS = {"bin": "/system/bin", "etc": "/system/etc", "sdcard": "/data/media/0"}
 
 
@@ -21,14 +25,18 @@ def build(root: Path, busybox: Path) -> None:
     for entry in root.iterdir():
         if entry.name != "data":
             _remove(entry)
-    for name in ("dev/shm", "proc", "sys", "system/bin", "data/local/tmp", "data/media/0", "tmp"):
+    for name in _FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "data/local/tmp").chmod(0o771)
     for name, target in _LINKS.items():
         (root / name).symlink_to(target)
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         (root / "dev" / name).symlink_to(f"/proc/self/{target}")
-    (root / "dev/.adbd").mkdir()
+    for name in _DEVICES:  # proot needs something to lay them over
+        if Path("/dev", name).is_dir():
+            (root / "dev" / name).mkdir()
+        else:
+            (root / "dev" / name).touch()
     shutil.copytree(_BELOW / "system", root / "system", dirs_exist_ok=True)
     own = {path.name for path in (root / "system/bin").iterdir()}
     for path in (root / "system/bin").iterdir():
@@ -38,12 +46,12 @@ def build(root: Path, busybox: Path) -> None:
             (root / "system/bin" / applet).symlink_to("busybox")
 
 
-def bindings(root: Path, proc: Path) -> list[tuple[str, str]]:
+def bindings(proc: Path) -> list[tuple[str, str]]:
     """What of this machine the phone sees, and where: /proc, harmless devices, nothing else.
     `proc` holds files that lie over the machine's own."""
     pairs = [("/proc", "/proc")]
     pairs += [(str(path), f"/proc/{path.relative_to(proc)}") for path in _files(proc)]
-    pairs += [(f"/dev/{n}", f"/dev/{n}") for n in _DEVICES if os.path.exists(f"/dev/{n}")]  # noqa: PTH110
+    pairs += [(f"/dev/{n}", f"/dev/{n}") for n in _DEVICES if Path("/dev", n).exists()]
     return pairs
 
 
@@ -53,8 +61,12 @@ def _files(folder: Path) -> list[Path]:
 
 def _remove(entry: Path) -> None:
     if entry.is_dir() and not entry.is_symlink():
-        for folder, _, _ in os.walk(entry):
-            Path(folder).chmod(0o755)
+        entry.chmod(0o755)
+        for folder, names, _ in os.walk(entry):
+            for name in names:
+                path = Path(folder, name)
+                if not path.is_symlink():
+                    path.chmod(0o755)
         shutil.rmtree(entry)
     else:
         entry.unlink()

@@ -63,6 +63,8 @@ def serve(stream: Stream, request: Request, shells: Shells) -> None:
     try:
         if noise := shells.before():
             stream.write(_wrapped(request, _STDOUT, noise))
+        if request.terminal:
+            guest.opened()
         feeding.start()
         _drain(stream, request, guest, shells)
         status = guest.status()

@@ -125,15 +125,14 @@ def _stat_2(storage: Storage, path: str, letters: bytes, *, follow: bool) -> byt
 def _list(storage: Storage, path: str) -> bytes:
     out = bytearray()
     with contextlib.suppress(OSError):  # as on a phone: what cannot be listed is empty
-        for entry in os.scandir(storage.place(path, follow=True)):
+        folder = storage.place(path, follow=True)
+        for name in (".", "..", *(path.name for path in folder.iterdir())):
             with contextlib.suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
-                name = os.fsencode(entry.name)
+                found = os.lstat(folder / name)
+                raw = os.fsencode(name)
                 size = found.st_size & 0xFFFFFFFF
-                out += _ENTRY.pack(
-                    b"DENT", found.st_mode, size, _seconds(found.st_mtime), len(name)
-                )
-                out += name
+                modified = _seconds(found.st_mtime)
+                out += _ENTRY.pack(b"DENT", found.st_mode, size, modified, len(raw)) + raw
     return bytes(out + _ENTRY.pack(b"DONE", 0, 0, 0, 0))
 
 

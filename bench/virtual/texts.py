@@ -1,4 +1,4 @@
-"""What the phone's files say: /proc, /sys and the answers of Android's services, in their formats."""
+"""What the phone's files say: /proc, /sys and the answers of Android's services."""
 
 from __future__ import annotations
 

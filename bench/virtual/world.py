@@ -14,6 +14,7 @@ from imp_deploy.bench.virtual import texts
 from imp_deploy.bench.virtual.disk import Disk
 from imp_deploy.bench.virtual.faults import Active
 from imp_deploy.bench.virtual.heat import Heat
+from imp_deploy.bench.virtual.kernel_files import KernelFiles
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.bench.virtual.socs import Soc
 
@@ -45,34 +46,34 @@ class World:
         self._moment = time.monotonic()
         self._booted = self._moment
         self._reason = "reboot"
+        self._put = KernelFiles().put
 
     def create(self) -> None:
         """All files, for a phone that was just switched on."""
         cpu = self._root / _CPU
         everyone = f"0-{len(self._soc.cores) - 1}"
         for name in ("online", "present", "possible"):
-            put(cpu / name, everyone)
+            self._put(cpu / name, everyone)
         for number, core in enumerate(self._soc.cores):
             folder = cpu / f"cpu{number}/cpufreq"
-            put(folder / "cpuinfo_max_freq", str(core.max_khz))
-            put(folder / "cpuinfo_min_freq", str(core.min_khz))
-            put(folder / "scaling_min_freq", str(core.min_khz))
-            put(folder / "scaling_governor", "walt")
+            self._put(folder / "cpuinfo_max_freq", str(core.max_khz))
+            self._put(folder / "cpuinfo_min_freq", str(core.min_khz))
+            self._put(folder / "scaling_min_freq", str(core.min_khz))
+            self._put(folder / "scaling_governor", "walt")
         links = self._root / "sys/class/thermal"
         links.mkdir(parents=True, exist_ok=True)
-        for number, zone in enumerate(texts.ZONES):
-            put(self._root / f"{_ZONES}/thermal_zone{number}/type", zone)
+        for number in range(len(texts.ZONES)):
             link = links / f"thermal_zone{number}"
             if not link.is_symlink():
                 link.symlink_to(f"../../devices/virtual/thermal/thermal_zone{number}")
-        put(self._proc / "cpuinfo", texts.cpuinfo(self._soc).removesuffix("\n"))
-        put(self._proc / "version", "Linux version 6.1.57-android14-11-virtual (imp-deploy)")
+        self._put(self._proc / "cpuinfo", texts.cpuinfo(self._soc))
+        self._put(self._proc / "version", "Linux version 6.1.57-android14-11-virtual (imp-deploy)")
         self.rebooted("reboot")
 
     def rebooted(self, reason: str) -> None:
         self._booted = time.monotonic()
         self._reason = reason
-        put(self._proc / "sys/kernel/random/boot_id", str(uuid.uuid4()))
+        self._put(self._proc / "sys/kernel/random/boot_id", str(uuid.uuid4()))
         self.write()
 
     def warm(self, celsius: float) -> None:
@@ -109,8 +110,8 @@ class World:
         allowed = 0o000 if "thermal-unreadable" in self._faults else 0o444
         for number, zone in enumerate(texts.ZONES):
             folder = self._root / f"{_ZONES}/thermal_zone{number}"
-            put(folder / "temp", str(round(1000 * texts.celsius(zone, heat))), allowed)
-            (folder / "type").chmod(allowed)
+            self._put(folder / "temp", str(round(1000 * texts.celsius(zone, heat))), allowed)
+            self._put(folder / "type", zone, allowed)
         percent = self._faults.get("battery") or self._settings.battery_percent
         power = texts.Power(
             percent=int(percent),
@@ -119,7 +120,7 @@ class World:
             screen_on="screen-off" not in self._faults,
         )
         for name, value in texts.battery_files(power, heat).items():
-            put(self._root / _BATTERY / name, value, allowed)
+            self._put(self._root / _BATTERY / name, value, allowed)
         self._write_services(power)
         self._write_proc()
 
@@ -131,49 +132,26 @@ class World:
             limit = max(core.min_khz, int(core.max_khz * share) // 19200 * 19200)
             limit = core.max_khz if share == 1 else limit
             folder = self._root / f"{_CPU}/cpu{number}/cpufreq"
-            put(folder / "scaling_max_freq", str(limit))
-            put(folder / "scaling_cur_freq", str(limit if number in busy else core.min_khz))
+            self._put(folder / "scaling_max_freq", str(limit))
+            self._put(folder / "scaling_cur_freq", str(limit if number in busy else core.min_khz))
 
     def _write_services(self, power: texts.Power) -> None:
         folder = self._root / _STATE
-        put(folder / "battery", texts.battery(power, self._heat))
-        put(folder / "power", texts.power_service(power))
-        put(folder / "thermalservice", texts.thermal_service(self._soc, self._heat))
-        put(folder / "low_power", str(int(power.saver)))
+        self._put(folder / "battery", texts.battery(power, self._heat))
+        self._put(folder / "power", texts.power_service(power))
+        self._put(folder / "thermalservice", texts.thermal_service(self._soc, self._heat))
+        self._put(folder / "low_power", str(int(power.saver)))
         abi = self._faults.get("abi") or "arm64-v8a"
-        put(folder / "properties", texts.properties(self._soc, abi, self._reason))
-        put(folder / "clock-offset", self._faults.get("clock-jump") or "0")
+        self._put(folder / "properties", texts.properties(self._soc, abi, self._reason))
+        self._put(folder / "clock-offset", self._faults.get("clock-jump") or "0")
         machine = "aarch64" if abi.startswith("arm64") else abi
-        put(folder / "machine", machine)
-        kib = self._disk.used if self._disk.held_full else self._disk.size
-        put(folder / "disk-kib", str(kib // 1024))
+        self._put(folder / "machine", machine)
+        size = self._disk.used if self._disk.held_full else self._disk.size
+        self._put(folder / "disk-kib", str(size // 1024))
 
     def _write_proc(self) -> None:
         total = self._settings.memory_bytes
         available = max(0, int(total * (1 - _SYSTEM_SHARE)) - self._resident)
-        put(self._proc / "meminfo", texts.meminfo(total, available).removesuffix("\n"))
+        self._put(self._proc / "meminfo", texts.meminfo(total, available))
         up = time.monotonic() - self._booted
-        put(self._proc / "uptime", f"{up:.2f} {up * len(self._soc.cores) / 2:.2f}")
-
-
-def put(path: Path, text: str, mode: int = 0o444) -> None:
-    """Writes a line to a file of the kernel's kind: in place and in one go, because programs keep
-    such files open and read them again and again. A shorter text is padded with line ends until
-    the file is cut."""
-    content = (text.removesuffix("\n") + "\n").encode()
-    try:
-        old = path.stat()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        path.chmod(mode)
-        return
-    if not old.st_mode & 0o200:
-        path.chmod(0o200 | mode)
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.pwrite(handle, content.ljust(old.st_size, b"\n"), 0)
-        os.ftruncate(handle, len(content))
-    finally:
-        os.close(handle)
-    path.chmod(mode)
+        self._put(self._proc / "uptime", f"{up:.2f} {up * len(self._soc.cores) / 2:.2f}")

@@ -202,10 +202,12 @@ def _json(entry: Measured | Failed) -> dict[str, Any]:
 def _print(entry: Measured) -> None:
     results = list(entry.files.values())
     device = results[0].device
-    kind = "emulated " if device.emulated else ""
-    title = f"{entry.device}: {kind}{device.manufacturer} {device.model} {device.soc}".strip()
-    shown = table("variant", "size", "T_VE s", "S_prompt t/s", "S_gen t/s", "T_total s", "samples")
-    shown.title = title
+    kind = "emulated" if device.emulated else ""
+    model = " ".join(word for word in (kind, device.manufacturer, device.model) if word)
+    shown = table(
+        *("bits", "pixels", "size", "T_VE s", "S_prompt t/s", "S_gen t/s", "T_total s", "samples"),
+        title=f"{results[0].bundle.name} on {entry.device}: {model}",
+    )
     for result in results:
         shown.add_row(*_row(result))
     console.print(shown)
@@ -226,12 +228,13 @@ def _print(entry: Measured) -> None:
 def _row(result: Result) -> tuple[str, ...]:
     figures = summary(result.measured)
     size = sum(file.bytes for file in result.bundle.files)
-    mark = " (emulated)" if result.device.emulated else ""
+    mark = " emulated" if result.device.emulated else ""
     return (
-        f"{result.bundle.name}@{result.variant.resolution}, {result.variant.bits} bits{mark}",
+        f"{result.variant.bits}{mark}",
+        str(result.variant.resolution),
         gib(size),
         *(_digits(figures[name].median) if name in figures else "" for name in METRICS),
-        f"{len(result.measured)} of {result.protocol.repetitions}",
+        f"{len(result.measured)}/{result.protocol.repetitions}",
     )
 
 

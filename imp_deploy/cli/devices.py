@@ -17,7 +17,11 @@ def command(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"devices": [dataclasses.asdict(entry) for entry in found]})
         return
-    shown = table("device", "model", "SoC", "system", "battery", "free", "state")
+    shown = table("device")
+    shown.columns[0].no_wrap = True  # a name that is folded cannot be copied
+    shown.add_column("model, SoC, system", overflow="fold")
+    for column in ("battery", "free", "state"):
+        shown.add_column(column, no_wrap=True)
     for entry in found:
         battery = "" if entry.battery_percent is None else f"{entry.battery_percent} %"
         free = "" if entry.free_bytes is None else gib(entry.free_bytes)
@@ -27,7 +31,8 @@ def command(as_json: JsonFlag = False) -> None:
             model = f"{entry.manufacturer} {model}"
         style = "green" if entry.state == "ready" else "yellow"
         state = Text(entry.state, style=style)
-        shown.add_row(entry.name, model, entry.soc, entry.os, battery, free, state)
+        what = ", ".join(filter(None, (model, entry.soc, entry.os)))
+        shown.add_row(entry.name, what, battery, free, state)
     console.print(shown)
     for entry in found:
         if entry.reason:

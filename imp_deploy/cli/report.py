@@ -45,7 +45,7 @@ def command(
         print_json({**to_json(groups), "out": None if out is None else str(out)})
     for group in groups:
         if group.emulated:
-            note(f"Emulated, and no figure of a phone: {group.hardware}.")
+            note(f"{group.hardware}: its times say nothing about a phone.")
 
 
 def _by_ending(out: Path | None) -> Format:

@@ -3,7 +3,6 @@
 #include "json.h"
 
 #include <algorithm>
-#include <ctime>
 
 namespace imp {
 
@@ -95,9 +94,6 @@ void Sampler::work(const cpu_set_t & measured) {
         changed_.wait_until(lock, began_ + moment * interval_, [this] { return phase_ != sampling; });
     }
     take();
-    timespec spent = {};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
-    trace_.cpu_seconds = double(spent.tv_sec) + double(spent.tv_nsec) * 1e-9;
 }
 
 void Sampler::take() {

@@ -31,11 +31,16 @@ std::string output_of(const std::vector<std::string> & argv, double seconds) {
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setpgroup(&attributes, 0); // so that it can be killed with all that it starts
     // Not fork(): every page of the model's buffers that the process writes to would then fault once
     // more, during the step that is measured next.
     pid_t     child = 0;
-    const int refused = posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
+    const int refused = posix_spawnp(&child, arguments[0], &actions, &attributes, arguments.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
     close(ends[1]);
     if (refused != 0) {
         return "";
@@ -59,7 +64,7 @@ std::string output_of(const std::vector<std::string> & argv, double seconds) {
     // It has closed its stdout and ends in a moment, or it took too long.
     while (waitpid(child, nullptr, WNOHANG) == 0) {
         if (clock.seconds() >= seconds) {
-            kill(child, SIGKILL);
+            kill(-child, SIGKILL);
             waitpid(child, nullptr, 0);
             break;
         }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from imp_deploy import runner as reader
 from imp_deploy.errors import BadInput
-from tests.native.jobs import Line, Runner, Value
+from tests.native.jobs import Line, Runner, Value, render
 
 WORDS = "USER: <image>\nWhat is in the picture? ASSISTANT:"
 
@@ -29,7 +29,7 @@ def picture(runner: Runner) -> Path:
 
 
 def one(runner: Runner, step: dict[str, Value], **settings: Value) -> Line:
-    [line] = runner.run([step], runner.job(**settings))
+    [line] = runner.run([step], runner.job(None, **settings))
     assert line["status"] == "ok", line
     return line
 
@@ -129,9 +129,7 @@ def test_a_warm_up_leaves_no_trace(runner: Runner, picture: Path) -> None:
 def test_a_warm_up_touches_the_weights(runner: Runner) -> None:
     """Otherwise the first phases read the model from the disk, and count as slow."""
     step: dict[str, Value] = {"id": "1", "prompt": "a", "max_tokens": 0}
-    rss = [
-        one(runner, step, warmup=warm, sample_ms=50)["trace"]["rss_bytes"][0] for warm in (0, 1)
-    ]
+    rss = [one(runner, step, warmup=warm, sample_ms=50)["trace"]["rss_bytes"][0] for warm in (0, 1)]
     assert rss[1] - rss[0] > 1 << 20
 
 
@@ -167,6 +165,25 @@ def test_what_a_fitted_text_holds(runner: Runner) -> None:
     assert odd != plain
 
 
+def test_a_fitted_text_keeps_its_first_token(runner: Runner) -> None:
+    """Otherwise a model that was trained with a BOS is measured on a text without one."""
+    model = runner.folder / "bos.gguf"
+    model.write_bytes(runner.llm.read_bytes())
+    fields = GGUFReader(model, "r+")
+    fields.fields["tokenizer.ggml.add_bos_token"].parts[-1][0] = True
+    fields.data.flush()
+    bos = fields.fields["tokenizer.ggml.tokens"].contents()[
+        fields.fields["tokenizer.ggml.bos_token_id"].contents()
+    ]
+    wanted = logits_of(runner, f"{bos} a the a")
+    for text in (" the a", " a the a the a"):
+        path = runner.folder / "fitted"
+        step: dict[str, Value] = {"id": "1", "prompt": text, "max_tokens": 1, "logits": path}
+        line = one(runner, {**step, "text_tokens": 4}, model=model)
+        assert line["tokens"]["text"] == 4
+        assert path.read_bytes() == wanted
+
+
 def test_a_text_that_cannot_be_repeated(runner: Runner, picture: Path) -> None:
     """Otherwise an empty prompt ends the whole run."""
     [line] = runner.run([runner.step("1", picture, prompt="<image>", text_tokens=5)])
@@ -196,7 +213,7 @@ def test_nothing_is_sampled_unasked(runner: Runner, picture: Path) -> None:
         one(runner, runner.step("1", picture)),
         one(runner, runner.step("1", picture), sample_ms=0),
     ):
-        empty = {"seconds": [], "clocks_khz": [], "celsius": {}, "rss_bytes": []}
+        empty: Line = {"seconds": [], "clocks_khz": [], "celsius": {}, "rss_bytes": []}
         assert line["trace"] == empty
 
 
@@ -211,18 +228,24 @@ def test_the_bytes_of_a_decoding_step(runner: Runner, picture: Path) -> None:
         assert line["decode_bytes"] == sum(sizes.values()) - sizes["token_embd.weight"]
 
 
-def test_the_weights_that_were_repacked(runner: Runner, picture: Path) -> None:
+def test_the_weights_that_were_repacked(
+    runner: Runner, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise a build without the fast kernels is measured, and nobody notices."""
     [small] = runner.bundle.glob("*-Q4_0.gguf")
     quantized = sum(
         int(t.n_bytes) for t in GGUFReader(small).tensors if t.tensor_type.name == "Q4_0"
     )
     repacked = one(runner, runner.step("1", picture), model=small)["repacked_bytes"]
-    info = subprocess.run([runner.binary, "--version"], capture_output=True, text=True, check=True)
-    if "REPACK = 1" not in json.loads(info.stdout)["system_info"] or repacked == 0:
-        pytest.skip("this llama.cpp has no repacked kernels for this processor")
-    assert 0.5 * quantized < repacked < 1.1 * quantized
     assert one(runner, runner.step("1", picture))["repacked_bytes"] == 0
+    monkeypatch.setenv("IMP_RUNNER_LOG", "1")
+    process = runner.start(
+        render(runner.job(model=small), [runner.step("1", picture)]), runner.folder / "other"
+    )
+    if "REPACK model buffer size" not in process.communicate()[1]:
+        assert repacked == 0
+        pytest.skip("llama.cpp has no repacked kernels for this processor")
+    assert 0.5 * quantized < repacked < 1.1 * quantized
 
 
 def test_the_bandwidth_of_the_memory(runner: Runner) -> None:

@@ -3,6 +3,7 @@ or to its host, what was measured is kept."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -212,6 +213,37 @@ def test_results_that_find_no_space(runner: Runner) -> None:
     assert (supervisor.folder / "out").read_bytes() == b""
 
 
+FILLED_UP = """
+mount -t tmpfs -o size=300k tmpfs "$1" || exit 77
+cp "$1.plan" "$1/plan"
+"$0" --plan "$1/plan" "$1/log" &
+until grep -qs ended "$1/log"; do sleep 0.05; done
+dd if=/dev/zero of="$1/fill" bs=1k 2>/dev/null
+wait $! || exit
+cat "$1/log"
+"""
+
+
+def test_the_log_of_a_full_disk(runner: Runner) -> None:
+    """Otherwise the one disk that is full is also the reason why nobody is told."""
+    supervisor = Supervisor(runner=runner)
+    disk = supervisor.folder / "disk"
+    disk.mkdir()
+    lines = ["imp-plan 1", "timeout 60", "pause_seconds 1"]
+    long = "long " * 1000  # so that the log needs space, and not only the end of a block it has
+    for id in ("first", long):
+        lines += ["run", f"id {id}", f"group {id}", f"job {supervisor.job(id[:5])}"]
+        lines += [f"out {disk / 'out'}"]
+    (supervisor.folder / "disk.plan").write_text("\n".join(lines) + "\n")
+    argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", FILLED_UP]
+    done = subprocess.run([*argv, runner.binary, disk], capture_output=True, text=True, timeout=60)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this system lets nobody mount a small file system")
+    assert done.returncode == 0, done.stderr
+    log = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["status"] for line in log] == [*["started", "ended"] * 2, "finished"]
+
+
 def test_the_end_of_a_long_error_is_kept(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,11 +258,12 @@ def test_the_end_of_a_long_error_is_kept(
     assert str(job) in bad["stderr"]
 
 
+RUN = "run\nid a\ngroup g\njob j\nout o\n"
 PLANS = {
     "": 0,
     "imp-job 1\ntimeout 5\n": 1,
     "imp-plan 1\ntimeout 5\n": 2,
-    "imp-plan 1\nrun\nid a\ngroup g\njob j\nout o\n": 1,
+    "imp-plan 1\n" + RUN: 1,
     "imp-plan 1\ntimeout 0\n": 2,
     "imp-plan 1\ntimeout 1.5\n": 2,
     "imp-plan 1\nrest_celsius warm\n": 2,
@@ -242,7 +275,7 @@ PLANS = {
     "imp-plan 1\ntimeout 5\nrun\nid a\ngroup g\njob j\n": 3,
     "imp-plan 1\ntimeout 5\nrun\nid a\ngroup g\njob j\nout \n": 7,
     "imp-plan 1\ntimeout 5\nrun\ntimeout 5\n": 4,
-    "imp-plan 1\ntimeout 5\nrun\nid a\ngroup g\njob j\nout o\nrun\nid a\ngroup g\njob j\nout o\n": 8,
+    "imp-plan 1\ntimeout 5\n" + RUN + RUN: 8,
 }
 
 

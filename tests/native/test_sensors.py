@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.jobs import Line, Runner, read_results, render
+from tests.native.jobs import Line, Runner, Value, read_results, render
 from tests.native.plans import Planned, Supervisor, finish, wait_until
 
 ZONES = {
     "aoss-0": "36500",
     "cpuss-0": "39000",
     "cpuss-1": "39500",
-    **{f"cpu-{cluster}-{core}-0": f"4{cluster}{core}00" for cluster in range(3) for core in range(3)},
+    **{f"cpu-{core // 3}-{core % 3}-0": f"4{core}000" for core in range(9)},
     "gpuss-0": "38000",
     "cpu-9-9-9": "-274000",
     "battery": "31000",
     "skin-msm-therm": "33000",
+    "skin-therm-2": "33500",
     "xo-therm": "2000000",
 }
 
@@ -60,8 +61,10 @@ def fake(tmp_path: Path) -> Path:
 
 
 def prefix(fake: Path) -> tuple[str, ...]:
-    sys, devices = "/sys/class/thermal", "/sys/devices/system/cpu"
-    return ("proot", "-b", f"{fake / 'thermal'}:{sys}", "-b", f"{fake / 'cpu'}:{devices}")
+    """What runs a program with these two folders in place of the system's."""
+    binds = {"thermal": "/sys/class/thermal", "cpu": "/sys/devices/system/cpu"}
+    options = [option for name, at in binds.items() for option in ("-b", f"{fake / name}:{at}")]
+    return ("proot", "-v", "-1", *options)
 
 
 def write_zones(fake: Path, zones: dict[str, str]) -> None:
@@ -94,7 +97,7 @@ def write_service(fake: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def measure(runner: Runner, fake: Path, **settings: int) -> Line:
     job = runner.folder / "job"
-    step = {"id": "1", "prompt": "What is it?", "max_tokens": 60, "ignore_eog": 1}
+    step: dict[str, Value] = {"id": "1", "prompt": "What is it?", "max_tokens": 60, "ignore_eog": 1}
     job.write_text(render(runner.job(**settings), [step]))
     out = runner.folder / "out"
     argv = [*prefix(fake), str(runner.binary), str(job), str(out)]
@@ -120,9 +123,11 @@ def test_the_zones_that_say_something(runner: Runner, fake: Path) -> None:
     line = measure(runner, fake, sample_ms=10)
     celsius = line["before"]["celsius"]
     assert len(celsius) == 8
+    assert not {"aoss-0", "gpuss-0", "cpu-9-9-9", "xo-therm"} & set(celsius)
     assert celsius["battery"] == 31
     assert celsius["skin-msm-therm"] == 33
     cores = [name for name in celsius if name.startswith("cpu-")]
+    assert len(cores) == 6
     assert {name.split("-")[1] for name in cores} == {"0", "1", "2"}
     assert all(celsius[name] == int(ZONES[name]) / 1000 for name in cores)
     trace = line["trace"]
@@ -174,9 +179,7 @@ def test_an_evaluation_does_not_ask_android(
     assert not (fake / "calls").exists()
 
 
-def test_a_service_that_hangs(
-    runner: Runner, fake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_that_hangs(runner: Runner, fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a service of Android that hangs, as they do, hangs the measurement."""
     write_service(fake, SERVICE, monkeypatch)
     program = fake / "dumpsys"
@@ -208,7 +211,7 @@ def test_a_rest_ends_when_the_phone_is_cool(runner: Runner, fake: Path) -> None:
 
 
 def test_a_rest_does_not_last_for_ever(runner: Runner, fake: Path) -> None:
-    """Otherwise a phone in the sun is never measured, or it is measured and nobody knows how hot."""
+    """Otherwise a phone in the sun is never measured, or nobody knows how hot it was."""
     write_zones(fake, {"cpu-0-0": "70000"})
     supervisor, runs = cooling(runner, fake)
     [started, *_] = supervisor.run(runs, rest_celsius=40, rest_seconds="1.2")

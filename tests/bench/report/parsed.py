@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "line", "rect", "polyline"}
+VOID = {"meta", "br", "line", "rect", "polyline", "wbr"}
 
 
 @dataclass

@@ -255,3 +255,25 @@ def test_a_device_that_tells_nothing(tmp_path: Path) -> None:
     assert "neither clocks nor temperatures" in text
     assert not parse(text).all("svg", "time")
     assert "Memory bandwidth" not in text
+
+
+def test_a_share_above_one(tmp_path: Path) -> None:
+    """A model that fits into the caches: no bar leaves its track, and the axis can be read."""
+    shown = page(tmp_path, *(replace(r, bandwidth_bytes_per_second=3e9) for r in made.family()))
+    chart = parse(shown).all("div", "share")[0]
+    for bar in chart.all("rect", "bar"):
+        assert float(bar.attributes["width"][:-1]) <= 100
+    places = [float(t.attributes["x"][:-1]) for t in chart.all("text", "axis")]
+    assert all(b - a >= 15 for a, b in itertools.pairwise(places))
+
+
+def test_a_warning_of_all_variants_is_said_once(tmp_path: Path) -> None:
+    """Six times the same sentence hides the one that differs."""
+    shared = results.Warning(code="charging", message="The phone was charging.")
+    shown = [replace(r, warnings=(*r.warnings, shared)) for r in made.family()]
+    (notes,) = parse(page(tmp_path, *shown)).all("ul", "notices")
+    lines = [item.text for item in notes.all("li")]
+    assert len(lines) == 3
+    assert lines.count("charging The phone was charging. all 6 variants") == 1
+    codes = [cell.text for cell in parse(page(tmp_path, *shown)).all("td", "codes")]
+    assert all("charging" in code for code in codes)

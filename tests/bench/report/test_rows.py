@@ -123,7 +123,7 @@ def unlike() -> dict[str, Result]:
         "emulated": made.emulated(),
         "another SoC": replace(plain, device=replace(plain.device, soc="SM8750")),
         "another protocol": replace(plain, protocol=replace(plain.protocol, name="custom")),
-        "incomplete": made.incomplete(),
+        "incomplete": replace(plain, complete=False),
         "vision in 8 bits": replace(plain, variant=replace(plain.variant, vision_bits=8)),
         "16 bits": made.result(16, 196),
     }

@@ -1,0 +1,210 @@
+"""Whatever breaks during a measurement has its name, and no finished sample is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imp_deploy import results
+from imp_deploy.bench import remote_run
+from imp_deploy.bench.discover import connected
+from imp_deploy.bench.virtual.power import Running
+from imp_deploy.errors import DeviceError
+from imp_deploy.results import Result
+from tests.bench.measuring.conftest import ONE_VARIANT, Bench, only
+
+
+def after_first_sample(bench: Bench, action: object) -> None:
+    """Calls `action` once, when the first sample has come."""
+    calls: list[int] = []
+
+    def on_step(count: int) -> None:
+        if count > 0 and not calls:
+            calls.append(count)
+            action()  # type: ignore[operator]
+
+    bench.on_step = on_step
+
+
+def goes_on(bench: Bench, before: Result) -> Result:
+    """The same call again, which must complete what is there and keep every sample."""
+    bench.on_step = lambda _count: None
+    after = only(bench())
+    assert after.complete
+    assert after.failures == ()
+    assert after.run == before.run
+    assert set(before.samples) <= set(after.samples) or all(
+        sample in after.samples for sample in before.samples
+    )
+    return after
+
+
+@pytest.mark.parametrize("fault", ["drop", "drop-after-sent=2000", "crlf", "noise", "no-shell-v2"])
+def test_a_link_that_breaks_or_babbles_costs_nothing(
+    bench: Bench, phone: Running, fault: str
+) -> None:
+    after_first_sample(bench, lambda: phone.inject(fault))
+    result = only(bench())
+    assert result.complete
+    assert result.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("kill=9@0", "killed"), ("kill=4@0", "illegal_instruction"), ("kill=11@0", "crashed")],
+)
+def test_a_killed_repetition_is_named_and_made_up_for(
+    bench: Bench, phone: Running, fault: str, kind: str
+) -> None:
+    after_first_sample(bench, lambda: phone.inject(fault))
+    measured = bench()
+    result = only(measured)
+    assert [failure.kind for failure in result.failures] == [kind]
+    assert len(result.samples) == 2
+    assert len(measured.problems) == 1
+    assert "2 finished samples are kept" in measured.problems[0]
+    goes_on(bench, result)
+
+
+def test_a_hang_is_ended_and_named(bench: Bench, phone: Running) -> None:
+    settings = replace(ONE_VARIANT, timeout=8.0)
+    after_first_sample(bench, lambda: phone.inject("hang=0"))
+    result = only(bench(settings))
+    assert [failure.kind for failure in result.failures] == ["hang"]
+    assert len(result.samples) == 2
+    goes_on(bench, result)
+
+
+def test_a_killed_job_is_named_and_gone_on_with(bench: Bench, phone: Running) -> None:
+    after_first_sample(bench, lambda: phone.inject("kill-job=0"))
+    measured = bench()
+    assert "was killed on the device" in measured.problems[0]
+    assert not only(measured).complete
+    assert only(measured).samples
+    goes_on(bench, only(measured))
+
+
+def test_a_phone_that_shuts_down_for_heat_says_so(bench: Bench, phone: Running) -> None:
+    after_first_sample(bench, lambda: phone.inject("reboot=shutdown,thermal@2"))
+    measured = bench()
+    assert "restarted" in measured.problems[0]
+    assert "shutdown,thermal" in measured.problems[0]
+    assert only(measured).samples
+    goes_on(bench, only(measured))
+
+
+def test_a_disk_that_runs_full_is_named(bench: Bench, phone: Running) -> None:
+    after_first_sample(bench, lambda: phone.inject("disk-full"))
+    measured = bench()
+    result = only(measured)
+    assert result.samples
+    assert not result.complete
+    assert "disk" in measured.problems[0]
+    phone.clear()
+    goes_on(bench, result)
+
+
+def command(bench: Bench) -> list[str]:
+    """`imp-deploy bench` as ONE_VARIANT says it."""
+    assert ONE_VARIANT.bits is not None
+    assert ONE_VARIANT.resolutions is not None
+    return [
+        *(sys.executable, "-m", "imp_deploy", "bench", str(bench.bundle), "--device", bench.name),
+        *("--bits", str(ONE_VARIANT.bits[0]), "--resolution", str(ONE_VARIANT.resolutions[0])),
+        *("--max-tokens", str(ONE_VARIANT.generated_tokens)),
+        *("--warmups", str(ONE_VARIANT.warmups), "--repetitions", str(ONE_VARIANT.repetitions)),
+        *("--cooldown", "0", "--timeout", f"{ONE_VARIANT.timeout:g}", "--out", str(bench.out)),
+    ]
+
+
+def killed_when(bench: Bench, ready: object) -> None:
+    """Starts the program and kills it with SIGKILL as soon as `ready` says so."""
+    process = subprocess.Popen(command(bench), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 120
+        while not ready():  # type: ignore[operator]
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def samples(bench: Bench) -> int:
+    return sum(len(results.load(path).samples) for path in bench.out.glob("*.json"))
+
+
+def pushed(phone: Running) -> bool:
+    """Whether a push to the phone is at work."""
+    files = phone.folder / "root" / "data" / "local" / "tmp" / "imp-deploy" / "files"
+    return any(files.glob("*.piece"))
+
+
+def test_a_host_killed_in_the_push(bench: Bench, phone: Running) -> None:
+    phone.inject("slow=3000000")
+    killed_when(bench, lambda: pushed(phone))
+    phone.clear()
+    assert only(bench()).complete
+
+
+def test_a_host_killed_in_the_run(bench: Bench) -> None:
+    killed_when(bench, lambda: samples(bench) >= 1)
+    (path,) = bench.out.glob("*.json")
+    goes_on(bench, results.load(path))
+
+
+def test_a_host_killed_just_after_the_start(bench: Bench) -> None:
+    """The phone works alone: what it measures in the meantime is collected, not measured again."""
+    killed_when(bench, lambda: any(bench.out.glob("*.json")))
+    time.sleep(3)
+    (path,) = bench.out.glob("*.json")
+    goes_on(bench, results.load(path))
+
+
+def test_a_killed_host_goes_on_with_a_full_command(bench: Bench) -> None:
+    killed_when(bench, lambda: samples(bench) >= 1)
+    finished = subprocess.run(command(bench), capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "3/3" in finished.stdout
+
+
+def test_a_failed_measurement_ends_with_exit_code_4(bench: Bench, phone: Running) -> None:
+    phone.inject("kill=9@0")
+    finished = subprocess.run(command(bench), capture_output=True, text=True, check=False)
+    assert finished.returncode == 4, finished.stderr
+    assert "memory" in finished.stderr
+    assert "2/3" in finished.stdout
+
+
+def test_a_phone_at_work_for_somebody_else_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+    other = replace(bench, out=tmp_path / "other") if False else None
+    assert other is None
+    second = Bench(bundle=bench.bundle, out=tmp_path / "second", name=bench.name)
+    refused: list[str] = []
+
+    def interfere() -> None:
+        try:
+            second()
+        except DeviceError as error:
+            refused.append(str(error))
+
+    after_first_sample(bench, interfere)
+    assert only(bench()).complete
+    assert "busy with another measurement" in refused[0]
+
+
+def test_two_phones_are_measured_at_the_same_time(
+    bench: Bench, small_bundle: Path, tmp_path: Path
+) -> None:
+    assert threading.active_count() >= 1
+    with connected(bench.name) as device:
+        assert remote_run.at_work(device) == []
