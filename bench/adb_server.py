@@ -212,11 +212,9 @@ def adb_program() -> str | None:
 
 
 def _connection(timeout: float) -> AdbConnection:
-    # Checked before: adbutils would start the adb program that it brings along.
-    if not answers() and not start():
-        where = address()
-        raise LinkLost(f"no adb server answers at {where.host}:{where.port}")
     where = address()
+    if not answers():  # adbutils would start the adb program that it brings along
+        raise LinkLost(f"no adb server answers at {where.host}:{where.port}")
     try:
         return AdbClient(where.host, where.port).make_connection(timeout)
     except (AdbError, OSError) as error:

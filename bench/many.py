@@ -38,7 +38,7 @@ def measure_all(
     def one(name: str) -> Measured | Failed:
         try:
             shows = shown()
-            with connected(name) as device:
+            with connected(name, note=shows.say) as device:
                 session = Session(device, shows.say)
                 return measure(session, subject, settings, out=out, force=force, shown=shows)
         except DeviceError as error:

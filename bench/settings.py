@@ -28,7 +28,7 @@ class Settings:
     """`bits`, `resolutions`, `vision_bits` None: all in the bundle (vision: the 16-bit tower, or
     the nearest). `prompt`, `image` None: the built-in ones. `text_tokens` None: the paper's 41, or
     the prompt's own length where `prompt` is given. `threads` None and `cpu_mask` None: the big
-    cores. `cooldown` in degrees Celsius, 0 for no rest; None: 40 on phones, none on the host.
+    cores (one thread on emulated phones). `cooldown` in degrees Celsius, 0 for no rest; None: 40 on phones, none on the host.
     `timeout` in seconds, for one repetition. `ndk`: the runner that `build android-ndk` made."""
 
     bits: tuple[int, ...] | None = None
@@ -87,7 +87,9 @@ def _threads(settings: Settings, record: DeviceRecord) -> tuple[int, str]:
     big = big_cores(record)
     if threads > len(big):
         return threads, ""
-    return threads or len(big), cpu_mask(big)
+    # An emulated phone has fewer processors than it says, and threads without one of their own
+    # wait for each other a hundred times longer than they compute.
+    return threads or (1 if record.emulated else len(big)), cpu_mask(big)
 
 
 def _checked_mask(text: str, record: DeviceRecord) -> str:

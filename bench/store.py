@@ -11,24 +11,35 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from imp_deploy.bench.device import Device, LinkLost, Output, checked
-from imp_deploy.bench.disk import free_bytes, full_disk_message, is_full
+from imp_deploy.bench.device import Device, LinkLost
+from imp_deploy.bench.disk import free_bytes
+from imp_deploy.bench.store_files import (
+    MIB,
+    There,
+    Wanted,
+    append,
+    folder,
+    path_of,
+    require_hash,
+    require_size,
+    survey,
+    usable_bytes,
+    verify,
+)
 from imp_deploy.bench.store_lock import Lock
 from imp_deploy.errors import BadInput, DeviceError
-from imp_deploy.files import sha256_of
 from imp_deploy.progress import Progress
+
+__all__ = ["Deployed", "Wanted", "deploy", "folder"]
 
 _T = TypeVar("_T")
 
-MIB = 1 << 20
 PIECE_BYTES = 256 * MIB
 SMALLEST_PIECE = 16 * MIB
 RESERVE_BYTES = 32 * MIB
@@ -36,23 +47,6 @@ RESERVE_BYTES = 32 * MIB
 
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds before each new connection after a break; a finished piece starts the row again."""
-
-_HASH_RATE = 20 * MIB
-"""Bytes per second that the slowest phone hashes and copies, with a wide margin."""
-
-# Where the boot's id is part of the note, a file that a sudden power loss left with blocks missing
-# is hashed again.
-_STAMP = "stat -c '%s %i %y %z' $f; cat /proc/sys/kernel/random/boot_id"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A local file, with the hash and size that it must have."""
-
-    path: Path
-    sha256: str
-    bytes: int
-    executable: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,15 +57,6 @@ class Deployed:
     paths: dict[str, str]
     pushed_bytes: int
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _There:
-    """What the device has of a file: `verified` when it is known to be whole."""
-
-    complete: bool = False
-    verified: bool = False
-    partial_bytes: int = 0
 
 
 def deploy(
@@ -93,31 +78,18 @@ def deploy(
     files = _distinct(wanted)
     work = _Work(device, progress, piece_bytes, tuple(pauses), note)
     for file in files:
-        _require_size(file)
-    there = work.patiently(lambda: _survey(device, files))
+        require_size(file)
+    there = work.patiently(lambda: survey(device, files))
     if not all(there[file.sha256].verified for file in files):
         lock = Lock(device, work.say)
         try:
             work.patiently(lock.take)
             # Again: another program may have brought some of them in the meantime.
-            work.bring(files, work.patiently(lambda: _survey(device, files)))
+            work.bring(files, work.patiently(lambda: survey(device, files)))
         finally:
             lock.release()
-    paths = {file.sha256: _path(device, file) for file in files}
+    paths = {file.sha256: path_of(device, file) for file in files}
     return Deployed(paths, work.pushed, tuple(work.notes))
-
-
-def _distinct(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
-    """Files of the same content are one file there, executable if one of them is."""
-    found: dict[str, Wanted] = {}
-    for file in wanted:
-        executable = file.executable or (file.sha256 in found and found[file.sha256].executable)
-        found[file.sha256] = dataclasses.replace(file, executable=executable)
-    return tuple(found.values())
-
-
-def folder(device: Device) -> str:
-    return f"{device.root}/files"
 
 
 class _Work:
@@ -145,7 +117,7 @@ class _Work:
         if self.note is not None:
             self.note(text)
 
-    def bring(self, files: Sequence[Wanted], there: dict[str, _There]) -> None:
+    def bring(self, files: Sequence[Wanted], there: dict[str, There]) -> None:
         missing = []
         for file in files:
             state = there[file.sha256]
@@ -157,9 +129,9 @@ class _Work:
         if not missing:
             return
         for file in missing:
-            _require_hash(file)
+            require_hash(file)
         partial = {file.sha256: there[file.sha256].partial_bytes for file in missing}
-        needed = sum(file.bytes - _usable(partial[file.sha256], file) for file in missing)
+        needed = sum(file.bytes - usable_bytes(partial[file.sha256], file) for file in missing)
         self.patiently(lambda: self._require_space(needed, missing))
         self.progress.start("push", needed)
         for file in missing:
@@ -167,7 +139,7 @@ class _Work:
 
     def _whole(self, file: Wanted) -> bool:
         """Hashes a file that is there; one that is damaged is removed."""
-        if self.patiently(lambda: _verify(self.device, file, "")):
+        if self.patiently(lambda: verify(self.device, file, "")):
             return True
         self.say(f"{self.device.name}: {file.path.name} was damaged there and is pushed again.")
         return False
@@ -188,9 +160,9 @@ class _Work:
     def _bring_one(self, file: Wanted) -> None:
         for attempt in range(2):
             self._push(file)
-            if self.patiently(lambda: _verify(self.device, file, ".partial")):
+            if self.patiently(lambda: verify(self.device, file, ".partial")):
                 return
-            _require_hash(file)
+            require_hash(file)
             if attempt == 0:
                 self.say(
                     f"{self.device.name}: {file.path.name} arrived damaged and is pushed again."
@@ -203,11 +175,11 @@ class _Work:
     def _push(self, file: Wanted) -> None:
         while True:
             partial = self.patiently(
-                lambda: self.device.stat(f"{_path(self.device, file)}.partial")
+                lambda: self.device.stat(f"{path_of(self.device, file)}.partial")
             )
             if partial is not None and partial.bytes == file.bytes:
                 return
-            offset = _usable(partial.bytes, file) if partial is not None else 0
+            offset = usable_bytes(partial.bytes, file) if partial is not None else 0
             self._push_piece(file, offset, min(self.piece_bytes, file.bytes - offset))
 
     def _push_piece(self, file: Wanted, offset: int, count: int) -> None:
@@ -218,14 +190,14 @@ class _Work:
             sent += more
             self.progress.advance(more)
 
-        piece = f"{_path(self.device, file)}.piece"
+        piece = f"{path_of(self.device, file)}.piece"
         try:
             with file.path.open("rb", buffering=0) as opened:
                 opened.seek(offset)
                 source = cast(BinaryIO, _Part(opened, count))
                 self.device.push(source, piece, mode=0o600, advance=advance)
             self.pushed += sent
-            _append(self.device, file, offset, count)
+            append(self.device, file, offset, count)
         except LinkLost as lost:
             self.progress.advance(-sent)
             # A cable that breaks every few seconds never brings a large piece over.
@@ -269,6 +241,15 @@ class _Work:
                 return
 
 
+def _distinct(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:
+    """Files of the same content are one file there, executable if one of them is."""
+    found: dict[str, Wanted] = {}
+    for file in wanted:
+        executable = file.executable or (file.sha256 in found and found[file.sha256].executable)
+        found[file.sha256] = dataclasses.replace(file, executable=executable)
+    return tuple(found.values())
+
+
 class _Part:
     """The next `left` bytes of a file, as a file."""
 
@@ -285,105 +266,3 @@ class _Part:
         count = self._file.readinto(place[: self._left]) or 0
         self._left -= count
         return count
-
-
-def _path(device: Device, file: Wanted) -> str:
-    return f"{folder(device)}/{file.sha256}"
-
-
-def _require_size(file: Wanted) -> None:
-    try:
-        size = file.path.stat().st_size
-    except OSError as error:
-        raise BadInput(
-            f"{file.path} cannot be read ({error.strerror}); export the bundle again."
-        ) from None
-    if size != file.bytes:
-        raise BadInput(
-            f"{file.path} has {size} bytes and had {file.bytes} when it was exported; export the "
-            "bundle again."
-        )
-
-
-def _require_hash(file: Wanted) -> None:
-    _require_size(file)
-    if sha256_of(file.path) != file.sha256:
-        raise BadInput(
-            f"{file.path} was changed after it was exported (its SHA-256 is not {file.sha256}); "
-            "export the bundle again."
-        )
-
-
-def _survey(device: Device, files: Sequence[Wanted]) -> dict[str, _There]:
-    """What is there of each file, in one round trip."""
-    names = " ".join(file.sha256 for file in files)
-    text = checked(
-        device,
-        f"cd {shlex.quote(folder(device))} 2>/dev/null || exit 0\n"
-        f"for f in {names}; do\n"
-        f'if [ -f $f ]; then echo "complete $f"; [ -x $f ] && echo "executable $f"\n'
-        f'[ -f $f.ok ] && [ "$({_STAMP})" = "$(cat $f.ok)" ] && echo "verified $f"; fi\n'
-        'if [ -f $f.partial ]; then echo "partial $f $(stat -c %s $f.partial)"; fi\n'
-        "done; true",
-    )
-    found = {tuple(line.split()[:2]) for line in text.splitlines()}
-    partial = {name: int(size) for name, size in re.findall(r"^partial (\w+) (\d+)$", text, re.M)}
-    return {
-        file.sha256: _There(
-            complete=("complete", file.sha256) in found,
-            verified=("verified", file.sha256) in found
-            and (not file.executable or ("executable", file.sha256) in found),
-            partial_bytes=partial.get(file.sha256, 0),
-        )
-        for file in files
-    }
-
-
-def _usable(partial: int, file: Wanted) -> int:
-    """How much of a partial file counts: pieces are put in whole MiB from the start, so that what
-    a broken copy left is good up to the last whole one."""
-    if partial == file.bytes:
-        return partial
-    return partial // MIB * MIB if partial < file.bytes else 0
-
-
-def _append(device: Device, file: Wanted, offset: int, count: int) -> None:
-    """Puts the piece to its place. Copied to an offset and not appended: a copy that goes on after
-    the connection broke, and one that was started again, write the same bytes to the same place."""
-    path = shlex.quote(_path(device, file))
-    if offset == 0:
-        command = f"mv -f {path}.piece {path}.partial"
-    else:
-        command = (
-            f"dd if={path}.piece of={path}.partial bs={MIB} seek={offset // MIB} conv=notrunc && "
-            f"rm -f {path}.piece && [ $(stat -c %s {path}.partial) = {offset + count} ]"
-        )
-    output = device.shell(command, timeout=60 + count / _HASH_RATE)
-    if output.status != 0:
-        raise _failed(device, file, output)
-
-
-def _verify(device: Device, file: Wanted, suffix: str) -> bool:
-    """Hashes the file with that suffix on the device. A right one gets its name, its mode and its
-    note; a wrong one is removed."""
-    mode = "755" if file.executable else "644"
-    rename = f"mv -f $f{suffix} $f && " if suffix else ""
-    output = device.shell(
-        f"cd {shlex.quote(folder(device))} && f={file.sha256}\n"
-        f"h=$(sha256sum $f{suffix}) || exit 1\n"
-        f'if [ "${{h%% *}}" != $f ]; then rm -f $f{suffix} $f.ok; echo damaged; exit 0; fi\n'
-        f"chmod {mode} $f{suffix} && {rename}{{ {_STAMP}; }} > $f.ok && echo verified",
-        timeout=60 + file.bytes / _HASH_RATE,
-    )
-    answer = output.text.strip()
-    if output.status != 0 or answer not in ("verified", "damaged"):
-        raise _failed(device, file, output)
-    return answer == "verified"
-
-
-def _failed(device: Device, file: Wanted, output: Output) -> DeviceError:
-    if is_full(output.text):
-        return DeviceError(full_disk_message(device, file.path.name, output.text))
-    return DeviceError(
-        f"{device.name}: {file.path.name} could not be put in its place; {output.evidence()}"
-    )

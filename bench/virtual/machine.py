@@ -45,7 +45,11 @@ class Machine:
         """Makes the root anew and runs a first command in it."""
         kill_all(self._left_over)
         rootfs.build(self.root, self._tools.busybox)
-        (self._folder / "host").mkdir(exist_ok=True)
+        # Something for qemu to be bound over: else every proot makes it, and takes it away from
+        # under the others when it ends (their programs then die with status 182).
+        qemu = self._folder / "host" / self._tools.qemu.relative_to("/")
+        qemu.parent.mkdir(parents=True, exist_ok=True)
+        qemu.touch()
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
         (self._folder / "tmp").mkdir()
         with contextlib.suppress(FileNotFoundError):

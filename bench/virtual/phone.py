@@ -14,6 +14,7 @@ from imp_deploy.bench.virtual.faults import Active
 from imp_deploy.bench.virtual.guest import Guest
 from imp_deploy.bench.virtual.link import Link, Stream
 from imp_deploy.bench.virtual.machine import Machine
+from imp_deploy.bench.virtual.protocol import Broken
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.bench.virtual.socs import Soc
 
@@ -112,6 +113,7 @@ class Phone:
         self._delay(count)
         if self._faults.spend("drop-after", count):
             self.cut()
+            raise Broken("dropped")  # what has just arrived is not read any more
 
     def sent(self, count: int) -> None:
         self._delay(count)

@@ -53,6 +53,10 @@ def switched_on(settings: Settings) -> Iterator[Served]:
     found = tools.find()
     soc = _soc(settings.soc)
     folder = settings.place()
+    if ":" in str(folder):
+        raise BadInput(
+            f"{folder} has a colon in its name, which proot cannot take; choose another."
+        )
     with full_disk_is_bad_input(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _held(folder), _listening(settings.port) as listener:

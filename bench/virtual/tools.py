@@ -42,11 +42,12 @@ def find() -> Tools:
             f"The virtual phone needs {' and '.join(missing)}, which this machine lacks; install "
             f"them ({_CURE})."
         )
-    if not is_static(busybox):
-        raise DeviceError(
-            f"{busybox} needs shared libraries, which the virtual phone does not have; install the "
-            f"static one ({_CURE})."
-        )
+    for program in (busybox, qemu):
+        if not is_static(program):
+            raise DeviceError(
+                f"{program} needs shared libraries, which the virtual phone does not have; install "
+                f"the static one ({_CURE})."
+            )
     return Tools(qemu, proot, busybox)
 
 

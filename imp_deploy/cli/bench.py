@@ -93,10 +93,10 @@ def command(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    from imp_deploy.bench.discover import default_names
+    from imp_deploy.bench.discover import choose
     from imp_deploy.bench.settings import Settings
 
-    names = tuple(dict.fromkeys(device or default_names()))
+    names = choose(device or ())
     if clean:
         _clean(names, force=force, as_json=as_json)
         return
@@ -162,7 +162,7 @@ def _clean(names: Sequence[str], *, force: bool, as_json: bool) -> None:
 
     freed = {}
     for name in names:
-        with connected(name) as device:
+        with connected(name, note=note) as device:
             if force:
                 remote_run.stop_all(device)
             freed[name] = clean(device, note)

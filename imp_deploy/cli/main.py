@@ -13,7 +13,18 @@ import typer
 from rich.text import Text
 
 from imp_deploy import __version__
-from imp_deploy.cli import bench, build, demo, devices, export, inspect, report, run, verify
+from imp_deploy.cli import (
+    bench,
+    build,
+    demo,
+    devices,
+    export,
+    inspect,
+    report,
+    run,
+    verify,
+    virtual,
+)
 from imp_deploy.cli.output import console, stderr
 from imp_deploy.errors import DeviceError, ImpError
 
@@ -32,6 +43,7 @@ app.command("build", help=build.HELP)(build.command)
 app.command("devices", help=devices.HELP)(devices.command)
 app.command("bench", help=bench.HELP)(bench.command)
 app.command("report", help=report.HELP)(report.command)
+app.command("virtual", help=virtual.HELP)(virtual.command)
 app.command("demo", help=demo.HELP)(demo.command)
 
 

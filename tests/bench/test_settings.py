@@ -58,6 +58,11 @@ def test_the_big_cores_are_used() -> None:
     assert (found.threads, found.cpu_mask) == (4, "f0")
 
 
+def test_an_emulated_phone_gets_one_thread() -> None:
+    assert protocol(Settings(), made.EMULATED).threads == 1
+    assert protocol(Settings(threads=3), made.EMULATED).threads == 3
+
+
 def test_fewer_threads_stay_on_the_big_cores_and_more_get_all() -> None:
     fewer, more = protocol(Settings(threads=2)), protocol(Settings(threads=8))
     assert (fewer.threads, fewer.cpu_mask) == (2, "fc")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from imp_deploy.bench.virtual import tools
 from imp_deploy.bench.virtual.power import Running, powered
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.errors import DeviceError
+from tests.bench.devices.real_adb import Adb
 
 
 @pytest.fixture(scope="session")
@@ -75,16 +75,6 @@ def direct(phone: Running) -> Iterator[Device]:
     device = adb_direct.connect_tcp(phone.host, phone.port)
     yield device
     device.close()
-
-
-@dataclass(frozen=True)
-class Adb:
-    """The real adb program, with its own server."""
-
-    def __call__(self, *arguments: str) -> str:
-        finished = process.run(["adb", *arguments], timeout=30)
-        assert finished.returncode == 0, finished.evidence()
-        return finished.stdout
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from imp_deploy.bench.virtual.power import Running, powered
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.cli import devices
 from imp_deploy.errors import DeviceError
-from tests.bench.devices.conftest import Adb
+from tests.bench.devices.real_adb import Adb
 
 
 @pytest.fixture

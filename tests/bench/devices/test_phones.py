@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from imp_deploy.bench import adb_direct, adb_server, describe, detached
+from imp_deploy import process
+from imp_deploy.bench import adb_direct, adb_keys, adb_server, describe, detached
 from imp_deploy.bench.device import Device, LinkLost, checked
 from imp_deploy.bench.disk import free_bytes
 from imp_deploy.bench.host import HostDevice
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
-from tests.bench.devices.conftest import Adb
+from tests.bench.devices.real_adb import Adb
 
 WAYS = ("host", "tcp", "adb")
 PHONES = ("tcp", "adb")
@@ -68,6 +69,11 @@ def test_shell_push_pull_stat(device: Device, tmp_path: Path) -> None:
     device.push(io.BytesIO(b"short"), target, mode=0o644, advance=lambda _: None)
     device.pull(target, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == b"short"
+
+
+def test_a_signal_is_told_as_a_shell_tells_it() -> None:
+    """SIGILL is how a runner of another processor ends: status 132, on every device."""
+    assert HostDevice().shell("kill -ILL $$").status == 132
 
 
 @pytest.mark.parametrize("device", WAYS, indirect=True)
@@ -239,6 +245,16 @@ def test_the_key_is_adbs_own(adb: Adb, phone: Running) -> None:
     assert device.shell("echo hi").text == "hi\n"
     assert asked == []
     device.close()
+
+
+@pytest.mark.usefixtures("adb")
+def test_the_public_key_is_computed_as_adb_computes_it(home: Path) -> None:
+    """Real phones reject one with a wrong number in it, and store it all the same."""
+    path = home / ".android" / "adbkey"
+    theirs = process.run(["adb", "pubkey", str(path)], timeout=30)
+    assert theirs.returncode == 0, theirs.evidence()
+    ours = adb_keys.public_text(adb_keys.load(path)).decode()
+    assert ours.split()[0] == theirs.stdout.split()[0]
 
 
 def test_a_missing_key_is_made_as_adb_makes_it(home: Path, phone: Running) -> None:

@@ -17,13 +17,14 @@ import pytest
 from imp_deploy.bench import adb_direct, adb_server, detached, store
 from imp_deploy.bench.device import Device, checked
 from imp_deploy.bench.host import HostDevice
-from imp_deploy.bench.store import MIB, Deployed, Wanted, deploy
+from imp_deploy.bench.store import Deployed, Wanted, deploy
 from imp_deploy.bench.store_clean import clean
+from imp_deploy.bench.store_files import MIB
 from imp_deploy.bench.store_lock import NAME
 from imp_deploy.bench.virtual.power import Running, powered
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.errors import BadInput, DeviceError
-from tests.bench.devices.conftest import Adb
+from tests.bench.devices.real_adb import Adb
 
 QUICK = (0.05, 0.1, 0.2)
 
@@ -271,7 +272,8 @@ PUSHER = """
 import sys
 from pathlib import Path
 from imp_deploy.bench import adb_direct
-from imp_deploy.bench.store import MIB, Wanted, deploy
+from imp_deploy.bench.store import Wanted, deploy
+from imp_deploy.bench.store_files import MIB
 
 class Told:
     def start(self, phase, total): pass

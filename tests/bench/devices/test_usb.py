@@ -7,7 +7,7 @@ import pytest
 from imp_deploy.bench import adb_server, discover, usb
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
-from tests.bench.devices.conftest import Adb
+from tests.bench.devices.real_adb import Adb
 
 usb1 = pytest.importorskip("usb1")
 

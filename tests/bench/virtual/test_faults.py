@@ -36,7 +36,7 @@ def test_drop_after_breaks_a_push_and_then_lets_hosts_in_again(
     phone: Running, signer: PythonRSASigner
 ) -> None:
     with direct(phone, signer) as device:
-        phone.inject("drop-after=300000")
+        phone.inject("drop-after=2000000")
         with pytest.raises((OSError, TcpTimeoutException)):
             device.push(io.BytesIO(os.urandom(3_000_000)), f"{TMP}/broken")
     with direct(phone, signer) as again:

@@ -40,6 +40,11 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def _tracer(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("TracerPid:")[1].split()[0])
+
+
 def _job(adb_server: dict[str, str], serial: str, folder: Path) -> int:
     """A detached job on the phone: its process here."""
     client = Adb(adb_server, serial)
@@ -60,7 +65,7 @@ def test_everything_ends_with_the_phone(adb_server: dict[str, str], tmp_path: Pa
         socket.create_connection((phone.host, phone.port)).close()
 
 
-@pytest.mark.parametrize("victim", ["owner", "server"])
+@pytest.mark.parametrize("victim", ["owner", "server", "server and proot"])
 def test_everything_ends_when_it_is_killed(
     adb_server: dict[str, str], tmp_path: Path, victim: str
 ) -> None:
@@ -71,12 +76,15 @@ def test_everything_ends_when_it_is_killed(
     with owner, owner.stdout:
         serial, server = owner.stdout.readline().split()
         job = _job(adb_server, serial, tmp_path / "state")
+        if victim == "server and proot":
+            os.kill(_tracer(job), signal.SIGKILL)
         os.kill(owner.pid if victim == "owner" else int(server), signal.SIGKILL)
         wait(lambda: not _alive(int(server)), 10)
-        wait(lambda: not _alive(job), 10)
+        if victim != "server and proot":
+            wait(lambda: not _alive(job), 10)
         owner.kill()
     with powered(Settings(folder=tmp_path / "state")):
-        pass
+        assert not _alive(job), "at the latest when the phone is switched on again"
 
 
 def test_a_folder_has_one_phone(tmp_path: Path) -> None:
@@ -90,6 +98,14 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(folder=tmp_path / "state", port=taken.getsockname()[1])
         with pytest.raises(DeviceError, match="choose another --port"), powered(settings):
+            pass
+
+
+def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file/below", tmp_path / "with:colon"):
+        refused = pytest.raises(DeviceError, match="choose another")
+        with refused, powered(Settings(folder=folder)):
             pass
 
 
