@@ -9,6 +9,7 @@ from typing import Literal
 
 from imp_deploy.bench import detached, outcome, remote_run
 from imp_deploy.bench.device import Device
+from imp_deploy.bench.disk import free_bytes
 from imp_deploy.bench.outcome import Outcome
 from imp_deploy.bench.plan import Repetition
 from imp_deploy.bench.remote_run import RunFolder
@@ -17,14 +18,16 @@ from imp_deploy.results import Protocol
 
 _POLL_SECONDS = 2.0
 _SILENCE_SECONDS = 120.0
+_LITTLE_BYTES = 1 << 20
 
-How = Literal["finished", "stopped", "rebooted", "stuck"]
+How = Literal["finished", "stopped", "rebooted", "disk_full", "stuck"]
 
 
 @dataclass(frozen=True)
 class Ended:
     """`how` "stopped": the job is gone without having come to its end; "rebooted": so is all else;
-    "stuck": it wrote nothing for longer than it may, and was killed."""
+    "disk_full": it could write no more; "stuck": it wrote nothing for longer than it may, and was
+    killed."""
 
     how: How
     outcome: Outcome
@@ -59,8 +62,7 @@ def follow(
         if now.finished:
             return Ended("finished", now)
         if not alive:
-            rebooted = session.call(lambda d: remote_run.restarted_since(d, folder))
-            return Ended("rebooted" if rebooted else "stopped", now)
+            return Ended(session.call(lambda d: _why_gone(d, folder)), now)
         if time.monotonic() - heard > patience:
             session.call(lambda d: detached.kill(d, folder.path))
             return Ended("stuck", now)
@@ -70,10 +72,15 @@ def follow(
 def _look(
     device: Device, folder: RunFolder, lines: remote_run.Tail, logs: Sequence[remote_run.Tail]
 ) -> bool:
-    """Fetches what is new, and says whether the job was at work before that: what it wrote last is
-    then seen by the next look, or by this one."""
+    """Fetches what is new, and says whether the job was at work before that."""
     alive = detached.running(device, folder.path)
-    # The log first: a sample that is written in between lacks its line there until the next look.
-    lines.fetch(device)
+    # The log first: when it says that all is finished, the results are all there.
     logs[-1].fetch(device)
+    lines.fetch(device)
     return alive
+
+
+def _why_gone(device: Device, folder: RunFolder) -> How:
+    if remote_run.restarted_since(device, folder):
+        return "rebooted"
+    return "disk_full" if free_bytes(device) < _LITTLE_BYTES else "stopped"

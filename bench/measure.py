@@ -293,6 +293,11 @@ def _problems(work: _Work, ended: Ended, run: Sequence[Result]) -> list[str]:
     if ended.how == "rebooted":
         reason = work.session.call(remote_run.restart_reason)
         found.append(f"{name}: the phone restarted during the measurement ({reason}); {tail}")
+    elif ended.how == "disk_full":
+        found.append(
+            f"{name}: the phone's disk is full; free some space there, or run `imp-deploy bench "
+            f"--clean`; {tail}"
+        )
     elif ended.how == "stopped":
         found.append(f"{name}: the job was killed on the device; {tail}")
     elif ended.how == "stuck":

@@ -28,8 +28,9 @@ class Settings:
     """`bits`, `resolutions`, `vision_bits` None: all in the bundle (vision: the 16-bit tower, or
     the nearest). `prompt`, `image` None: the built-in ones. `text_tokens` None: the paper's 41, or
     the prompt's own length where `prompt` is given. `threads` None and `cpu_mask` None: the big
-    cores (one thread on emulated phones). `cooldown` in degrees Celsius, 0 for no rest; None: 40 on phones, none on the host.
-    `timeout` in seconds, for one repetition. `ndk`: the runner that `build android-ndk` made."""
+    cores (one thread on emulated phones). `cooldown` in degrees Celsius, 0 for no rest; None: 40
+    on phones, none on the host. `timeout` in seconds, for one repetition. `ndk`: the runner that
+    `build android-ndk` made."""
 
     bits: tuple[int, ...] | None = None
     resolutions: tuple[int, ...] | None = None

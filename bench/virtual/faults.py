@@ -78,9 +78,11 @@ FAULTS: dict[str, Kind] = {
     "crlf": Kind("", "the shell ends its lines with CR LF", _nothing),
     "noise": Kind("", "linker warnings before what a command prints", _nothing),
     "disk-full": Kind("", "nothing more fits on the disk", _nothing),
-    "kill": Kind("SIGNAL[@SECONDS]", "end the next ARM program so long after it began", _signal),
+    "kill": Kind(
+        "SIGNAL[@SECONDS]", "end the next ARM program (no `--plan`) so long after it began", _signal
+    ),
     "kill-job": Kind("[SECONDS]", "the same, with the shell that started it, by SIGKILL", _seconds),
-    "hang": Kind("[SECONDS]", "stop the next ARM program so long after it began", _seconds),
+    "hang": Kind("PATH", "reading the stored file (or files: a pattern) never ends", _text),
     "reboot": Kind("[REASON][@SECONDS]", "reboot, and be away so long", _reason, once=True),
     "hot": Kind("CELSIUS", "it is so hot around the phone, and in it, from now on", _number),
     "thermal-unreadable": Kind("", "thermal zones and battery: permission denied", _nothing),

@@ -31,12 +31,12 @@ class Machine:
     def __init__(self, folder: Path, soc: Soc, tools: Tools) -> None:
         self.root = folder / "root"
         self.proc = folder / "proc"
+        self.aside = folder / "stalled"
         self._folder = folder
         self._soc = soc
         self._tools = tools
         self._numbers = itertools.count(1)
         self._running: list[subprocess.Popen[bytes]] = []
-        self._frozen: dict[int, int] = {}
         self._lock = threading.Lock()
         # The system ends a child with the *thread* that started it, so one thread starts them all.
         self._starter = ThreadPoolExecutor(1)
@@ -140,22 +140,9 @@ class Machine:
         proot = os.fsencode(self._tools.proot)
         return [pid for pid in guests if _program(pid) != proot]
 
-    def freeze(self, pid: int) -> None:
-        """Stops a program until it is killed. proot would let it go on at once, so it is stopped
-        first; it goes on when the program dies, which it has to see."""
-        proot = _field(pid, "TracerPid:")
-        self._frozen[pid] = proot
-        os.kill(proot, signal.SIGSTOP)
-        os.kill(pid, signal.SIGSTOP)
-
-    def thaw(self) -> bool:
-        """Lets the dead of the frozen rest; whether some are left."""
-        for pid, proot in list(self._frozen.items()):
-            if _dying(pid):
-                del self._frozen[pid]
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(proot, signal.SIGCONT)
-        return bool(self._frozen)
+    def supervises(self, pid: int) -> bool:
+        """Whether it is our runner that only waits for others of its kind."""
+        return b"--plan" in _arguments(pid)
 
     def kill_family(self, pid: int) -> None:
         """Ends a program and everything that the same command line of a host started."""
@@ -202,21 +189,17 @@ def kill_all(pids: Callable[[], list[int]]) -> None:
 
 
 def _program(pid: int) -> bytes:
+    return _arguments(pid)[0]
+
+
+def _arguments(pid: int) -> list[bytes]:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
-    return b""
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return [b""]
 
 
 def _is_proot(pid: int) -> bool:
     return _program(pid).split(b"/")[-1] == b"proot"
-
-
-def _dying(pid: int) -> bool:
-    """Whether a signal is ending a process (PF_SIGNALED of the kernel), or it is gone."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return bool(int(text[text.rindex(")") + 2 :].split()[6]) & 0x400)
-    return True
 
 
 def _started(pid: int) -> float:

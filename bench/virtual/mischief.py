@@ -12,10 +12,11 @@ from imp_deploy.bench.virtual.disk import Disk
 from imp_deploy.bench.virtual.faults import FAULTS, Active, Fault
 from imp_deploy.bench.virtual.machine import Machine
 from imp_deploy.bench.virtual.phone import Phone
+from imp_deploy.bench.virtual.stall import Stall
 from imp_deploy.bench.virtual.world import World
 from imp_deploy.errors import BadInput
 
-_TO_PROGRAMS = ("kill", "kill-job", "hang")
+_TO_PROGRAMS = ("kill", "kill-job")
 _CUTTING = ("offline", "refuse-auth")
 
 
@@ -29,13 +30,17 @@ class Mischief:
         self._disk = disk
         self._active = active
         self._limited = False
-        self._frozen = False
+        self._stall = Stall(machine.root, machine.aside)
+        self._stall.end()  # of a phone that was switched off in the middle of it
 
     def inject(self, fault: Fault) -> None:
         if fault.name == "drop":
             self._phone.cut()
         elif fault.name == "damage":
-            self._damage(fault.value)
+            for path in self._stored(fault.value):
+                _flip(path)
+        elif fault.name == "hang":
+            self._stall.begin(self._stored(fault.value))
         elif fault.name == "reboot":
             reason, seconds = faults.with_seconds(fault.value)
             self.reboot(reason, seconds)
@@ -53,6 +58,8 @@ class Mischief:
         for one in self._active.names() if name is None else [name]:
             if self._active.remove(one) and one == "hot":
                 self._world.normal()
+            if one == "hang":
+                self._stall.end()
         self._apply()
 
     def _apply(self) -> None:
@@ -63,16 +70,17 @@ class Mischief:
     @property
     def urgent(self) -> bool:
         """Whether `go_on` is to be called often."""
-        return self._frozen or any(name in self._active for name in _TO_PROGRAMS)
+        return any(name in self._active for name in _TO_PROGRAMS)
 
     def go_on(self, guests: list[int]) -> None:
         self.limit_writing(guests)
-        self._frozen = self._machine.thaw()
         for name in _TO_PROGRAMS:
             value = self._active.get(name)
             if value is not None:
                 number, seconds = faults.with_seconds(value if "@" in value else f"@{value}")
                 for pid in self._machine.arm_programs(guests, older_than=seconds):
+                    if name == "kill" and self._machine.supervises(pid):
+                        continue
                     if self._active.remove(name):
                         self._strike(name, pid, number)
 
@@ -80,8 +88,6 @@ class Mischief:
         with contextlib.suppress(ProcessLookupError):
             if name == "kill":
                 os.kill(pid, int(number))
-            elif name == "hang":
-                self._machine.freeze(pid)
             else:
                 self._machine.kill_family(pid)
 
@@ -103,14 +109,14 @@ class Mischief:
         self._machine.power_off()
         self._world.rebooted(reason)
 
-    def _damage(self, pattern: str) -> None:
+    def _stored(self, pattern: str) -> list[Path]:
+        """The files that a fault's value names."""
         root = self._machine.root
         files = [p for p in sorted(root.glob(pattern.lstrip("/"))) if p.is_file()]
         files = [p for p in files if p.stat().st_size > 0]
         if not files:
-            raise BadInput(f"The virtual phone has no file {pattern} that could be damaged.")
-        for path in files:
-            _flip(path)
+            raise BadInput(f"The virtual phone has no file {pattern} with something in it.")
+        return files
 
 
 def _flip(path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from imp_deploy.bench import follow
 from imp_deploy.bench.discover import connected
 from imp_deploy.bench.measure import Measured, Shown, measure
 from imp_deploy.bench.session import Session
@@ -27,15 +28,7 @@ from tests.small import SIDE, run_export, small_checkpoint
 SETTINGS = Settings(
     resolutions=(SIDE,), generated_tokens=3, warmups=0, repetitions=3, cooldown=0.0, timeout=60.0
 )
-ONE_VARIANT = Settings(
-    bits=(4,),
-    resolutions=(SIDE,),
-    generated_tokens=3,
-    warmups=0,
-    repetitions=3,
-    cooldown=0.0,
-    timeout=60.0,
-)
+ONE_VARIANT = replace(SETTINGS, bits=(4,))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +40,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def arm() -> None:
     """The runners for phones are built, and the virtual phone can be switched on."""
     try:
@@ -55,6 +48,12 @@ def arm() -> None:
     except DeviceError as error:
         pytest.skip(str(error))
     build_phones(progress=Unseen())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repetitions of the tiny model take a second."""
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +65,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def phone(arm: None, tmp_path: Path) -> Iterator[Running]:
+def phone(tmp_path: Path) -> Iterator[Running]:
     with powered(virtual.Settings(folder=tmp_path / "phone", disk_bytes=1 << 30)) as running:
         yield running
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imp_deploy import results
+from imp_deploy.bench.subject import prepare
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
 from imp_deploy.results import Result
@@ -71,11 +72,14 @@ def test_a_killed_repetition_is_named_and_made_up_for(
 
 
 def test_a_hang_is_ended_and_named(bench: Bench, phone: Running) -> None:
-    settings = replace(ONE_VARIANT, timeout=8.0)
-    after_first_sample(bench, lambda: phone.inject("hang=0"))
-    result = only(bench(settings))
-    assert [failure.kind for failure in result.failures] == ["hang"]
-    assert len(result.samples) == 2
+    llm = prepare(bench.bundle, ONE_VARIANT).variants[0].llm.sha256
+    stored = f"/data/local/tmp/imp-deploy/files/{llm}"
+    after_first_sample(bench, lambda: phone.inject(f"hang={stored}"))
+    result = only(bench(replace(ONE_VARIANT, timeout=6.0)))
+    assert {failure.kind for failure in result.failures} <= {"hang", "skipped"}
+    assert result.failures[0].kind == "hang"
+    assert result.samples
+    phone.clear()
     goes_on(bench, result)
 
 
@@ -158,9 +162,10 @@ def test_a_host_killed_in_the_run(bench: Bench) -> None:
     goes_on(bench, results.load(path))
 
 
-def test_a_host_killed_just_after_the_start(bench: Bench) -> None:
+def test_a_host_killed_just_after_the_start(bench: Bench, phone: Running) -> None:
     """The phone works alone: what it measures in the meantime is collected, not measured again."""
-    killed_when(bench, lambda: any(bench.out.glob("*.json")))
+    logs = phone.folder / "root/data/local/tmp/imp-deploy/runs"
+    killed_when(bench, lambda: any(logs.glob("*/log-1.jsonl")))
     time.sleep(3)
     (path,) = bench.out.glob("*.json")
     goes_on(bench, results.load(path))
@@ -174,11 +179,19 @@ def test_a_killed_host_goes_on_with_a_full_command(bench: Bench) -> None:
 
 
 def test_a_failed_measurement_ends_with_exit_code_4(bench: Bench, phone: Running) -> None:
+    runs = phone.folder / "root/data/local/tmp/imp-deploy/runs"
+    process = subprocess.Popen(
+        command(bench), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in runs.glob("*/results.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     phone.inject("kill=9@0")
-    finished = subprocess.run(command(bench), capture_output=True, text=True, check=False)
-    assert finished.returncode == 4, finished.stderr
-    assert "memory" in finished.stderr
-    assert "2/3" in finished.stdout
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 4, stderr
+    assert "memory" in stderr
+    assert "2/3" in stdout
 
 
 def test_a_phone_at_work_for_somebody_else_is_left_alone(bench: Bench, tmp_path: Path) -> None:
@@ -192,5 +205,6 @@ def test_a_phone_at_work_for_somebody_else_is_left_alone(bench: Bench, tmp_path:
             refused.append(str(error))
 
     after_first_sample(bench, interfere)
-    assert only(bench()).complete
+    measured = bench()
+    assert only(measured).complete, (measured.problems, refused)
     assert "busy with another measurement" in refused[0]

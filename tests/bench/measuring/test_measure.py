@@ -1,4 +1,4 @@
-"""Measuring on the virtual phone from end to end: what comes out, and that nothing is done twice."""
+"""Measuring on the virtual phone: what comes out, and that nothing is done twice."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_same_again_is_recognised_and_force_measures_but_pushes_nothing(benc
 def test_every_sample_is_on_disk_as_soon_as_it_is_known(bench: Bench) -> None:
     seen: list[int] = []
 
-    def look(count: int) -> None:
+    def look(_count: int) -> None:
         (path,) = bench.out.glob("*.json")
         seen.append(len(results.load(path).samples))
 
@@ -82,7 +82,7 @@ def test_every_sample_is_on_disk_as_soon_as_it_is_known(bench: Bench) -> None:
     assert seen == sorted(seen)
 
 
-def test_nothing_of_a_finished_run_stays_but_the_files(bench: Bench, phone: Running) -> None:
+def test_nothing_of_a_finished_run_stays_but_the_files(bench: Bench) -> None:
     bench()
     with connected(bench.name) as device:
         assert device.shell(f"ls {device.root}/runs").text.split() == []
@@ -114,9 +114,7 @@ def test_a_phone_of_another_architecture_is_refused(bench: Bench, phone: Running
         bench()
 
 
-def test_an_older_phone_gets_the_runner_without_i8mm(
-    arm: None, small_bundle: Path, tmp_path: Path
-) -> None:
+def test_an_older_phone_gets_the_runner_without_i8mm(small_bundle: Path, tmp_path: Path) -> None:
     with powered(virtual.Settings(folder=tmp_path / "phone", soc="SM8350")) as phone:
         bench = Bench(bundle=small_bundle, out=tmp_path / "out", name=f"tcp:{phone.serial}")
         result = only(bench(replace(ONE_VARIANT, repetitions=1)))
@@ -126,7 +124,7 @@ def test_an_older_phone_gets_the_runner_without_i8mm(
 
 
 def test_a_runner_with_unknown_instructions_is_named(
-    arm: None, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program with i8mm on a processor without it: it dies with SIGILL, in fact."""
     monkeypatch.setattr(programs, "best_target", lambda _features: I8MM)

@@ -135,19 +135,20 @@ def test_a_killed_job_takes_its_shell_along(adb: Adb, phone: Running, arm: str) 
     assert adb.shell(f"ls {TMP}/end").returncode != 0
 
 
-def test_a_hanging_program_uses_no_time_and_can_be_killed(
-    adb: Adb, phone: Running, arm: str
-) -> None:
-    phone.inject("hang=0.2")
-    adb.said(
-        f"cd {TMP}; echo > said; "
-        f"setsid sh -c 'echo $$ > pid; exec {arm} spin 1.5' </dev/null >said 2>&1 &"
-    )
-    time.sleep(2.5)
-    assert adb.said(f"cat {TMP}/said") == "spinning\n"
-    pid = adb.said(f"cat {TMP}/pid").strip()
-    adb.said(f"kill -9 {pid}")
-    wait(lambda: adb.shell(f"kill -0 {pid}").returncode != 0, 5)
+def test_reading_a_file_that_hangs_blocks_and_can_be_killed(adb: Adb, phone: Running) -> None:
+    adb.said(f"echo content > {TMP}/slow")
+    phone.inject(f"hang={TMP}/slo*")
+    assert adb.shell(f"timeout 1 cat {TMP}/slow").returncode != 0
+    assert adb.said("echo the phone itself goes on") == "the phone itself goes on\n"
+    phone.clear()
+    assert adb.said(f"cat {TMP}/slow") == "content\n"
+
+
+def test_a_supervisor_is_not_what_a_kill_hits(adb: Adb, phone: Running, arm: str) -> None:
+    adb.said(f"setsid {arm} spin 3 --plan </dev/null >/dev/null 2>&1 & echo $! > {TMP}/pid")
+    phone.inject("kill=9@0")
+    assert adb.shell(f"{arm} spin 5").returncode == 128 + 9
+    assert adb.shell(f"kill -0 $(cat {TMP}/pid)").returncode == 0
 
 
 def test_reboot(adb: Adb, phone: Running, arm: str) -> None:
