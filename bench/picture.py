@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 _WIDTH, _HEIGHT = 640, 480  # as most photographs of COCO, which the benchmarks of the paper use
@@ -19,6 +22,7 @@ def default_picture() -> Image.Image:
     return Image.fromarray((np.stack(planes, axis=-1) * 255 // 320).astype(np.uint8))
 
 
-def _triangle(places: np.ndarray, period: int) -> np.ndarray:
+def _triangle(places: NDArray[Any], period: int) -> NDArray[Any]:
     """A wave between 0 and 128."""
-    return np.abs(places % (2 * period) - period) * 128 // period
+    height: NDArray[Any] = np.abs(places % (2 * period) - period)
+    return height * 128 // period

@@ -10,23 +10,25 @@ from imp_deploy.bench import describe, programs, remote_run
 from imp_deploy.bench.deployment import bring
 from imp_deploy.bench.device import Device, quoted
 from imp_deploy.bench.session import Session
+from imp_deploy.bench.settings import Settings, protocol_for
 from imp_deploy.bench.subject import Subject
 from imp_deploy.errors import DeviceError
 from imp_deploy.progress import Progress
+from imp_deploy.results import DeviceRecord
 from imp_deploy.runner import Answer
 
 _TIMEOUT = 900.0  # seconds; the slowest phone of the paper answers in two minutes
 
 
 def ask(
-    session: Session, subject: Subject, *, max_tokens: int, threads: int, progress: Progress
-) -> Answer:
-    """`subject`: with one variant. `threads` 0: one per big core. Greedy decoding."""
+    session: Session, subject: Subject, settings: Settings, *, max_tokens: int, progress: Progress
+) -> tuple[Answer, DeviceRecord]:
+    """The answer, and what gave it. `subject`: with one variant. Greedy decoding."""
     device = session.call(describe.describe)
-    program = programs.program_for(device, progress)
+    program = programs.program_for(device, progress, ndk=settings.ndk)
     places = bring(session, subject, program, progress, session.say).paths
+    protocol = protocol_for(settings, device, subject.picture_sha256)
     (variant,) = subject.variants
-    big = describe.big_cores(device)
     step = runner.Step(
         id="question",
         image=PurePosixPath(places[subject.picture_sha256]),
@@ -38,13 +40,13 @@ def ask(
     job = runner.Job(
         model=PurePosixPath(places[variant.llm.sha256]),
         mmproj=PurePosixPath(places[variant.vision.sha256]),
-        threads=threads,
-        cpu_mask="" if threads > len(big) else describe.cpu_mask(big),
+        threads=protocol.threads,
+        cpu_mask=protocol.cpu_mask,
         stop=subject.bundle.prompt.stop,
         steps=(step,),
     )
     place = places[program.sha256]
-    return session.call(lambda d: _run(d, place, runner.job_text(job), step.id))
+    return session.call(lambda d: _run(d, place, runner.job_text(job), step.id)), device
 
 
 def _run(device: Device, place: str, job: str, step: str) -> Answer:

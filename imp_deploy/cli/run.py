@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from imp_deploy import bundle as bundles
-from imp_deploy.bundle import Variant
-from imp_deploy.cli.output import JsonFlag, console, print_json, stderr, table
+from imp_deploy.bundle import Bundle, Variant
+from imp_deploy.cli.output import (
+    JsonFlag,
+    console,
+    note,
+    print_json,
+    progress_bar,
+    stderr,
+    table,
+)
 from imp_deploy.runner import Answer
 
 HELP = "Answer a question about an image, and show how long each phase took."
@@ -22,34 +30,82 @@ def command(
     resolution: Annotated[int | None, typer.Option(show_default="196, or the nearest")] = None,
     vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
-    threads: Annotated[int, typer.Option(min=0, help="0: all of the machine's.")] = 0,
-    device: Annotated[str, typer.Option(help="Only `host` in this version.")] = "host",
+    threads: Annotated[
+        int, typer.Option(min=0, help="0: all of the machine's, or one per big core of a phone.")
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(help="host, virtual, adb:SERIAL, tcp:HOST:PORT or usb:SERIAL.")
+    ] = "host",
     as_json: JsonFlag = False,
 ) -> None:
+    loaded = bundles.load(bundle)
+    variant = bundles.choose(loaded, bits=bits, resolution=resolution, vision_bits=vision_bits)
+    emulated = False
+    if device == "host":
+        answer = _on_host(bundle, loaded, variant, image, prompt, max_tokens, threads)
+    else:
+        answer, emulated = _on_device(device, bundle, variant, image, prompt, max_tokens, threads)
+    if as_json:
+        print_json({**to_json(answer, variant), "device": device, "emulated": emulated})
+    else:
+        _print(answer, variant, emulated=emulated)
+
+
+def _on_host(
+    folder: Path,
+    bundle: Bundle,
+    variant: Variant,
+    image: Path,
+    question: str,
+    max_tokens: int,
+    threads: int,
+) -> Answer:
     from imp_deploy.ask import ask
     from imp_deploy.build.host import host_runner
 
-    if device != "host":
-        raise typer.BadParameter(
-            f"{device!r} cannot be run on yet, only 'host'", param_hint="--device"
-        )
-    loaded = bundles.load(bundle)
-    variant = bundles.choose(loaded, bits=bits, resolution=resolution, vision_bits=vision_bits)
     status = "running" if host_runner().is_file() else "building the runner (once), then running"
     with stderr.status(f"{status} ..."):
-        answer = ask(
+        return ask(
+            folder,
             bundle,
-            loaded,
             variant,
             image=image,
-            question=prompt,
+            question=question,
             max_tokens=max_tokens,
             threads=threads,
         )
-    if as_json:
-        print_json(to_json(answer, variant))
-    else:
-        _print(answer, variant)
+
+
+def _on_device(
+    device: str,
+    folder: Path,
+    variant: Variant,
+    image: Path,
+    question: str,
+    max_tokens: int,
+    threads: int,
+) -> tuple[Answer, bool]:
+    """The answer, and whether the device is emulated."""
+    from imp_deploy.bench.discover import connected
+    from imp_deploy.bench.remote_ask import ask
+    from imp_deploy.bench.session import Session
+    from imp_deploy.bench.settings import Settings
+    from imp_deploy.bench.subject import prepare
+
+    assert variant.vision.resolution is not None
+    settings = Settings(
+        bits=(variant.llm.bits,),
+        resolutions=(variant.vision.resolution,),
+        vision_bits=variant.vision.bits,
+        image=image,
+        prompt=question,
+        threads=threads or None,
+    )
+    subject = prepare(folder, settings)
+    with progress_bar() as progress, connected(device, note=note) as phone:
+        session = Session(phone, note)
+        answer, record = ask(session, subject, settings, max_tokens=max_tokens, progress=progress)
+    return answer, record.emulated
 
 
 def to_json(answer: Answer, variant: Variant) -> dict[str, Any]:
@@ -68,11 +124,13 @@ def to_json(answer: Answer, variant: Variant) -> dict[str, Any]:
     }
 
 
-def _print(answer: Answer, variant: Variant) -> None:
+def _print(answer: Answer, variant: Variant, *, emulated: bool) -> None:
     console.print(answer.text.strip(), style="bold green", highlight=False)
     seconds, tokens = answer.seconds, answer.tokens
     prompt_tokens = tokens.text + tokens.visual
     shown = table("phase", "tokens", "seconds", "tokens/s")
+    if emulated:
+        shown.title = "emulated: times mean nothing"
     shown.add_row("vision (T_VE)", str(tokens.visual), f"{seconds.vision:.3f}", "")
     shown.add_row(
         "prompt", str(prompt_tokens), f"{seconds.prompt:.3f}", _rate(prompt_tokens, seconds.prompt)

@@ -53,7 +53,7 @@ int read_image_side(const std::string & path) {
 void load_vision(Model & model, const std::string & path) {
     model.image_side = read_image_side(path);
     mtmd_context_params params = mtmd_context_params_default();
-    params.use_gpu = false;
+    params.use_gpu = IMP_OFFLOAD;
     params.print_timings = false;
     params.n_threads = model.threads;
     params.warmup = true; // the first image shall not be slower than the others
@@ -81,7 +81,7 @@ Model load_model(const Job & job) {
     model.threads = job.threads > 0 ? std::min(job.threads, most) : most;
 
     llama_model_params params = llama_model_default_params();
-    params.n_gpu_layers = 0;
+    params.n_gpu_layers = IMP_OFFLOAD ? -1 : 0; // -1: all
     params.load_mode = LLAMA_LOAD_MODE_MMAP;
     model.llm.reset(llama_model_load_from_file(job.model.c_str(), params));
     if (model.llm == nullptr) {
@@ -116,8 +116,8 @@ llama_context_ptr open_context(const Model & model, const Job & job, int positio
     params.n_outputs_max = 1; // logits are asked of one token at a time; 0 would reserve room for a whole batch
     params.n_threads = model.threads;
     params.n_threads_batch = model.threads;
-    params.offload_kqv = false;
-    params.op_offload = false;
+    params.offload_kqv = IMP_OFFLOAD;
+    params.op_offload = IMP_OFFLOAD;
     llama_context_ptr context(llama_init_from_model(model.llm.get(), params));
     if (context == nullptr) {
         throw ModelError(with_reason("cannot open a context of " + std::to_string(positions) + " tokens"));

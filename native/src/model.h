@@ -7,7 +7,8 @@
 
 namespace imp {
 
-/// The LLM and, where the job has one, the vision tower with its projector. Both on the CPU.
+/// The LLM and, where the job has one, the vision tower with its projector. Both on the CPU, unless built with
+/// IMP_OFFLOAD.
 struct Model {
     llama_model_ptr     llm;
     const llama_vocab * vocab;         // belongs to `llm`
