@@ -45,8 +45,9 @@ def program_for(record: DeviceRecord, progress: Progress, *, ndk: bool = False) 
             f"{record.kind}:{record.serial} ({record.model}) is an {record.abi} device and the "
             f"runner is built for {_ABI}; use a 64-bit ARM phone."
         )
-    target = NDK if ndk else best_target(frozenset(record.features))
-    if target is None:
+    features = frozenset(record.features)
+    target = NDK if ndk else best_target(features)
+    if target is None or not target.needs <= features:
         raise DeviceError(
             f"{record.kind}:{record.serial} ({record.model}) has a processor without dotprod "
             f"({' '.join(record.features) or 'no features listed'}), on which models this large "

@@ -205,7 +205,7 @@ def _print(entry: Measured) -> None:
     kind = "emulated" if device.emulated else ""
     model = " ".join(word for word in (kind, device.manufacturer, device.model) if word)
     shown = table(
-        *("bits", "pixels", "size", "T_VE s", "S_prompt t/s", "S_gen t/s", "T_total s", "samples"),
+        *("variant", "size", "T_VE", "S_prompt", "S_gen", "T_total", "samples"),
         title=f"{results[0].bundle.name} on {entry.device}: {model}",
     )
     for result in results:
@@ -222,16 +222,18 @@ def _print(entry: Measured) -> None:
             "them again."
         )
     folder = next(iter(entry.files)).parent
-    note(f"Medians. Every sample is in {folder}; `imp-deploy report {folder}` makes a page of it.")
+    note(
+        "Medians: T_VE and T_total in seconds, S_prompt and S_gen in tokens per second. Every "
+        f"sample is in {folder}; `imp-deploy report {folder}` makes a page of it."
+    )
 
 
 def _row(result: Result) -> tuple[str, ...]:
     figures = summary(result.measured)
     size = sum(file.bytes for file in result.bundle.files)
-    mark = " emulated" if result.device.emulated else ""
+    mark = "emulated " if result.device.emulated else ""
     return (
-        f"{result.variant.bits}{mark}",
-        str(result.variant.resolution),
+        f"{mark}{result.variant.bits}-bit@{result.variant.resolution}",
         gib(size),
         *(_digits(figures[name].median) if name in figures else "" for name in METRICS),
         f"{len(result.measured)}/{result.protocol.repetitions}",
