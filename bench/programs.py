@@ -46,8 +46,10 @@ def program_for(record: DeviceRecord, progress: Progress, *, ndk: bool = False) 
             f"runner is built for {_ABI}; use a 64-bit ARM phone."
         )
     features = frozenset(record.features)
-    target = NDK if ndk else best_target(features)
-    if target is None or not target.needs <= features:
+    target = best_target(features)
+    if ndk and target is not None and NDK.needs <= features:
+        target = NDK
+    if target is None:
         raise DeviceError(
             f"{record.kind}:{record.serial} ({record.model}) has a processor without dotprod "
             f"({' '.join(record.features) or 'no features listed'}), on which models this large "

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from imp_deploy import bundle as bundles
-from imp_deploy.bundle import Bundle, Variant
+from imp_deploy.bundle import Variant
 from imp_deploy.cli.output import (
     JsonFlag,
     console,
@@ -38,11 +38,22 @@ def command(
     ] = "host",
     as_json: JsonFlag = False,
 ) -> None:
+    from imp_deploy.ask import ask as on_host
+
     loaded = bundles.load(bundle)
     variant = bundles.choose(loaded, bits=bits, resolution=resolution, vision_bits=vision_bits)
     emulated = False
     if device == "host":
-        answer = _on_host(bundle, loaded, variant, image, prompt, max_tokens, threads)
+        with stderr.status(_host_status()):
+            answer = on_host(
+                bundle,
+                loaded,
+                variant,
+                image=image,
+                question=prompt,
+                max_tokens=max_tokens,
+                threads=threads,
+            )
     else:
         answer, emulated = _on_device(device, bundle, variant, image, prompt, max_tokens, threads)
     if as_json:
@@ -51,29 +62,11 @@ def command(
         _print(answer, variant, emulated=emulated)
 
 
-def _on_host(
-    folder: Path,
-    bundle: Bundle,
-    variant: Variant,
-    image: Path,
-    question: str,
-    max_tokens: int,
-    threads: int,
-) -> Answer:
-    from imp_deploy.ask import ask
+def _host_status() -> str:
     from imp_deploy.build.host import host_runner
 
-    status = "running" if host_runner().is_file() else "building the runner (once), then running"
-    with stderr.status(f"{status} ..."):
-        return ask(
-            folder,
-            bundle,
-            variant,
-            image=image,
-            question=question,
-            max_tokens=max_tokens,
-            threads=threads,
-        )
+    built = host_runner().is_file()
+    return "running ..." if built else "building the runner (once), then running ..."
 
 
 def _on_device(

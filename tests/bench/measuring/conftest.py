@@ -28,7 +28,7 @@ from tests.small import SIDE, run_export, small_checkpoint
 SETTINGS = Settings(
     resolutions=(SIDE,), generated_tokens=3, warmups=0, repetitions=3, cooldown=0.0, timeout=60.0
 )
-ONE_VARIANT = replace(SETTINGS, bits=(4,))
+ONE_VARIANT = replace(SETTINGS, bits=(4,), repetitions=5)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imp_deploy import results
+from imp_deploy.bench.settings import Settings
 from imp_deploy.bench.subject import prepare
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
@@ -33,10 +34,11 @@ def after_first_sample(bench: Bench, action: Callable[[], None]) -> None:
     bench.on_step = on_step
 
 
-def goes_on(bench: Bench, before: Result) -> Result:
+def goes_on(bench: Bench, before: Result, settings: Settings = ONE_VARIANT) -> Result:
     """The same call again, which must complete what is there and keep every sample."""
+    assert not before.complete
     bench.on_step = lambda _count: None
-    after = only(bench())
+    after = only(bench(settings))
     assert after.complete
     assert after.failures == ()
     assert after.run == before.run
@@ -65,9 +67,9 @@ def test_a_killed_repetition_is_named_and_made_up_for(
     measured = bench()
     result = only(measured)
     assert [failure.kind for failure in result.failures] == [kind]
-    assert len(result.samples) == 2
+    assert len(result.samples) == ONE_VARIANT.repetitions - 1
     assert len(measured.problems) == 1
-    assert "2 finished samples are kept" in measured.problems[0]
+    assert "4 finished samples are kept" in measured.problems[0]
     goes_on(bench, result)
 
 
@@ -112,22 +114,28 @@ def test_a_disk_that_runs_full_is_named(bench: Bench, phone: Running) -> None:
     goes_on(bench, result)
 
 
-def command(bench: Bench) -> list[str]:
-    """`imp-deploy bench` as ONE_VARIANT says it."""
-    assert ONE_VARIANT.bits is not None
-    assert ONE_VARIANT.resolutions is not None
+# The program looks at the phone every two seconds: long enough to be killed in the middle.
+LONGER = replace(ONE_VARIANT, repetitions=10)
+
+
+def command(bench: Bench, settings: Settings = ONE_VARIANT) -> list[str]:
+    """`imp-deploy bench` as `settings` say it."""
+    assert settings.bits is not None
+    assert settings.resolutions is not None
     return [
         *(sys.executable, "-m", "imp_deploy", "bench", str(bench.bundle), "--device", bench.name),
-        *("--bits", str(ONE_VARIANT.bits[0]), "--resolution", str(ONE_VARIANT.resolutions[0])),
-        *("--max-tokens", str(ONE_VARIANT.generated_tokens)),
-        *("--warmups", str(ONE_VARIANT.warmups), "--repetitions", str(ONE_VARIANT.repetitions)),
-        *("--cooldown", "0", "--timeout", f"{ONE_VARIANT.timeout:g}", "--out", str(bench.out)),
+        *("--bits", str(settings.bits[0]), "--resolution", str(settings.resolutions[0])),
+        *("--max-tokens", str(settings.generated_tokens)),
+        *("--warmups", str(settings.warmups), "--repetitions", str(settings.repetitions)),
+        *("--cooldown", "0", "--timeout", f"{settings.timeout:g}", "--out", str(bench.out)),
     ]
 
 
 def killed_when(bench: Bench, ready: Callable[[], bool]) -> None:
     """Starts the program and kills it with SIGKILL as soon as `ready` says so."""
-    process = subprocess.Popen(command(bench), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(bench, LONGER), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         deadline = time.monotonic() + 120
         while not ready():
@@ -153,13 +161,15 @@ def test_a_host_killed_in_the_push(bench: Bench, phone: Running) -> None:
     phone.inject("slow=3000000")
     killed_when(bench, lambda: pushed(phone))
     phone.clear()
-    assert only(bench()).complete
+    assert only(bench(LONGER)).complete
 
 
 def test_a_host_killed_in_the_run(bench: Bench) -> None:
     killed_when(bench, lambda: samples(bench) >= 1)
     (path,) = bench.out.glob("*.json")
-    goes_on(bench, results.load(path))
+    before = results.load(path)
+    assert before.samples
+    goes_on(bench, before, LONGER)
 
 
 def test_a_host_killed_just_after_the_start(bench: Bench, phone: Running) -> None:
@@ -168,20 +178,21 @@ def test_a_host_killed_just_after_the_start(bench: Bench, phone: Running) -> Non
     killed_when(bench, lambda: any(logs.glob("*/log-1.jsonl")))
     time.sleep(3)
     (path,) = bench.out.glob("*.json")
-    goes_on(bench, results.load(path))
+    goes_on(bench, results.load(path), LONGER)
 
 
 def test_a_killed_host_goes_on_with_a_full_command(bench: Bench) -> None:
     killed_when(bench, lambda: samples(bench) >= 1)
-    finished = subprocess.run(command(bench), capture_output=True, text=True, check=False)
+    again = command(bench, LONGER)
+    finished = subprocess.run(again, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert "3/3" in finished.stdout
+    assert "10/10" in finished.stdout
 
 
 def test_a_failed_measurement_ends_with_exit_code_4(bench: Bench, phone: Running) -> None:
     runs = phone.folder / "root/data/local/tmp/imp-deploy/runs"
     process = subprocess.Popen(
-        command(bench), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(bench, LONGER), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not any(path.stat().st_size for path in runs.glob("*/results.jsonl")):
@@ -191,7 +202,7 @@ def test_a_failed_measurement_ends_with_exit_code_4(bench: Bench, phone: Running
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 4, stderr
     assert "memory" in stderr
-    assert "2/3" in stdout
+    assert "9/10" in stdout
 
 
 def test_a_phone_at_work_for_somebody_else_is_left_alone(bench: Bench, tmp_path: Path) -> None:
