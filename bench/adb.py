@@ -60,8 +60,16 @@ class AdbDevice:
                 if time.monotonic() > deadline:
                     raise TimeoutError
         except TimeoutError:
+            if frame.begin not in received:
+                # Not the command is slow: a shell that runs prints this at once, and a connection
+                # that died without a word (a phone out of the Wi-Fi's reach) never does.
+                raise LinkLost(
+                    f"{self.name}: the phone does not answer: `{_short(command)}` had not begun "
+                    f"after {timeout:.0f} s."
+                ) from None
             raise DeviceError(
-                f"{self.name}: `{_short(command)}` did not end within {timeout:.0f} s."
+                f"{self.name}: `{_short(command)}` did not end within {timeout:.0f} s; see what else "
+                "the phone does, restart it if it hangs, and run the same command again."
             ) from None
         finally:
             stream.close()

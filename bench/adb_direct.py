@@ -14,8 +14,8 @@ from adb_shell.transport.base_transport import BaseTransport
 from imp_deploy.bench import adb_keys, usb
 from imp_deploy.bench.adb import AdbDevice
 from imp_deploy.bench.adb_packets import Packets, PacketStream
-from imp_deploy.bench.adb_server import unauthorized
 from imp_deploy.bench.device import LinkLost
+from imp_deploy.bench.states import refusal
 from imp_deploy.errors import DeviceError
 from imp_deploy.results import Kind
 
@@ -101,7 +101,7 @@ class DirectLink:
         except Exception as error:
             self.close()
             if asked or isinstance(error, exceptions.DeviceAuthError):
-                raise DeviceError(unauthorized(self.name)) from None
+                raise DeviceError(refusal(self.name, "unauthorized")) from None
             raise self._no_connection(error) from None
         # The library's own measure of a packet is half of what the phone said it takes, and its
         # half of it again would be 64 KiB at most.

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 from imp_deploy.errors import DeviceError
-from imp_deploy.files import write_atomic
+from imp_deploy.files import alone, write_atomic
 
 _BITS = 2048
 """The one size that phones take: their side of the protocol has fixed arrays for it."""
@@ -58,27 +58,35 @@ def vendor_key_paths() -> tuple[Path, ...]:
 
 
 def create(path: Path) -> None:
-    """A new key and its public half, as `adb keygen` writes them."""
+    """A new key and its public half, as `adb keygen` writes them, unless `path` is there: of
+    several that do this at once, one makes the pair, and the others find it."""
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with alone(path.with_name(f".{path.name}.lock")):
+            if not path.exists():
+                _create(path)
+    except OSError as error:
+        raise DeviceError(
+            f"{path}, the key that a phone is to authorise, cannot be written "
+            f"({error.strerror}); change the folder's rights."
+        ) from None
+
+
+def _create(path: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS)
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        # The file that write_atomic renames is made beforehand: the key may never be readable by
-        # others, not even for a moment.
-        beside = path.with_name(f".{path.name}.partial")
-        os.close(os.open(beside, os.O_CREAT | os.O_WRONLY, 0o600))
-        beside.chmod(0o600)
-        write_atomic(path, private)
-        write_atomic(path.with_name(f"{path.name}.pub"), public_text(key))
-    except OSError as error:
-        raise DeviceError(
-            f"{path}, the key that a phone is to authorise, cannot be written "
-            f"({error.strerror}); change the folder's rights."
-        ) from None
+    # Before the private half, which the others wait for.
+    write_atomic(path.with_name(f"{path.name}.pub"), public_text(key))
+    # The file that write_atomic renames is made beforehand: the key may never be readable by
+    # others, not even for a moment.
+    beside = path.with_name(f".{path.name}.partial")
+    os.close(os.open(beside, os.O_CREAT | os.O_WRONLY, 0o600))
+    beside.chmod(0o600)
+    write_atomic(path, private)
 
 
 def load(path: Path) -> rsa.RSAPrivateKey:

@@ -23,6 +23,7 @@ from imp_deploy import process
 from imp_deploy.bench.adb import AdbDevice
 from imp_deploy.bench.adb_list import Entry, parse_devices
 from imp_deploy.bench.device import LinkLost
+from imp_deploy.bench.states import refusal
 from imp_deploy.bench.stream import exactly
 from imp_deploy.errors import DeviceError
 
@@ -93,7 +94,7 @@ class ServerLink:
 
     def _error(self, words: str) -> LinkLost:
         if "unauthorized" in words:  # just after a reboot it may only be so for a while
-            return LinkLost(unauthorized(f"adb:{self.serial}"))
+            return LinkLost(refusal(f"adb:{self.serial}", "unauthorized"))
         return LinkLost(f'the adb server says "{words.strip()}"')
 
     def reconnect(self) -> None:
@@ -115,14 +116,6 @@ class _Refused(Exception):
 def connect(serial: str) -> AdbDevice:
     """The phone with that serial, ready; the caller has seen it in `devices()`."""
     return AdbDevice("adb", serial, f"adb:{serial}", ServerLink(serial))
-
-
-def unauthorized(name: str) -> str:
-    return (
-        f'{name} has not authorised this computer: unlock the phone, accept the dialog "Allow USB '
-        'debugging?" on its screen, and run the same command again (no dialog: take the cable out '
-        "and in, or revoke USB debugging authorisations in the developer options)."
-    )
 
 
 def find(serial: str) -> Entry | None:

@@ -7,11 +7,8 @@ import re
 from collections.abc import Sequence
 
 from imp_deploy.bench.device import Device
-from imp_deploy.bench.disk import free_bytes
 from imp_deploy.errors import DeviceError
 from imp_deploy.results import Conditions, Core, DeviceRecord
-
-__all__ = ["big_cores", "boot_id", "conditions", "cpu_mask", "describe", "free_bytes"]
 
 _SECTION = "@@imp "
 
@@ -25,7 +22,7 @@ s memory; cat /proc/meminfo
 s kernel; uname -s; uname -r; uname -m; uname -v
 """
 
-_CONDITIONS = f"""
+CONDITIONS_SCRIPT = f"""
 s() {{ echo "{_SECTION}$1"; }}
 command -v dumpsys >/dev/null || exit 0
 s power; dumpsys power 2>/dev/null | grep -E 'mWakefulness=|Display Power: state='
@@ -41,7 +38,7 @@ def describe(device: Device) -> DeviceRecord:
 
 def conditions(device: Device) -> Conditions:
     """Screen, battery and battery saver. `dumpsys` can take seconds on a busy phone."""
-    return parse_conditions(device.shell(_CONDITIONS, timeout=60.0).text)
+    return parse_conditions(device.shell(CONDITIONS_SCRIPT, timeout=60.0).text)
 
 
 def boot_id(device: Device) -> str:
@@ -55,12 +52,13 @@ def boot_id(device: Device) -> str:
 
 def big_cores(record: DeviceRecord) -> tuple[int, ...]:
     """The cores to measure on: all but those of the slowest cluster, which the others would wait
-    for in every matrix product. All of them if there is one cluster, or if clocks are unknown."""
-    clocks = {core.max_khz for core in record.cores}
-    if 0 in clocks or len(clocks) < 2:
-        return tuple(core.cpu for core in record.cores)
-    slowest = min(clocks)
-    return tuple(core.cpu for core in record.cores if core.max_khz > slowest)
+    for in every matrix product. All of them if there is one cluster. A core whose clock is unknown
+    among others that are known is switched off (hot-unplugged), and nothing can run on it; if all
+    are unknown, the device does not tell, and all are taken."""
+    known = tuple(core for core in record.cores if core.max_khz) or record.cores
+    clocks = {core.max_khz for core in known}
+    slowest = min(clocks, default=0)
+    return tuple(core.cpu for core in known if len(clocks) < 2 or core.max_khz > slowest)
 
 
 def cpu_mask(cores: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from imp_deploy.bench import adb_direct, adb_server, usb
 from imp_deploy.bench.device import Device
 from imp_deploy.bench.host import HostDevice
-from imp_deploy.bench.states import explained
+from imp_deploy.bench.states import explained, refusal
 from imp_deploy.errors import DeviceError
 
 Note = Callable[[str], None]
@@ -136,8 +136,7 @@ def _connect_server(serial: str) -> Device:
     if entry is None:
         raise DeviceError(f"There is no adb:{serial}; {_present()}")
     if entry.state != "device":
-        reason, cure = explained(entry.state)
-        raise DeviceError(f"adb:{serial} cannot be used. {reason} {cure}")
+        raise DeviceError(refusal(f"adb:{serial}", entry.state))
     return adb_server.connect(serial)
 
 

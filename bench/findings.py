@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from imp_deploy.build.target import NDK
 from imp_deploy.results import METRICS, Result, Sample, Statistics, Warning, summary
 
 SPREAD = 0.10
@@ -20,24 +21,25 @@ def find(result: Result) -> tuple[Warning, ...]:
 
 
 def _of_device(result: Result) -> Iterator[Warning]:
-    conditions = result.conditions
-    percent = conditions.battery_percent
+    """Conditions at the beginning, and before each repetition."""
+    seen = [result.conditions, *(sample.conditions for sample in result.measured)]
+    percents = [c.battery_percent for c in seen if c.battery_percent is not None]
     if result.device.emulated:
         yield Warning(code="emulated", message="The device is emulated: its times mean nothing.")
-    if conditions.battery_saver:
+    if any(conditions.battery_saver for conditions in seen):
         yield Warning(
             code="battery_saver", message="Battery saver was on, which lowers the clocks."
         )
-    if conditions.charging:
+    if any(conditions.charging for conditions in seen):
         yield Warning(code="charging", message="The phone was charging, which heats it.")
-    if conditions.screen_on is False:
+    if any(conditions.screen_on is False for conditions in seen):
         yield Warning(
             code="screen_off", message="The screen was off; some phones park their big cores then."
         )
-    if percent is not None and percent < 20:
+    if percents and min(percents) < 20:
         yield Warning(
             code="battery_low",
-            message=f"The battery was at {percent} %; many phones slow down below 20 %.",
+            message=f"The battery was at {min(percents)} %; many phones slow down below 20 %.",
         )
 
 
@@ -72,7 +74,8 @@ def _of_memory(result: Result) -> Iterator[Warning]:
             message=f"Up to {swapped / 2**20:.1f} MiB of the runner were in swap: memory is short.",
         )
     llm = next(file for file in result.bundle.files if file.role == "llm")
-    if llm.bits < 16 and not all(sample.repacked_bytes for sample in result.measured):
+    on_cpu = result.runner.target != NDK.name
+    if on_cpu and llm.bits < 16 and not all(sample.repacked_bytes for sample in result.measured):
         yield Warning(
             code="no_repacked_kernels",
             message=f"No weights of {llm.path} were repacked for the processor's fast kernels: "
@@ -92,6 +95,8 @@ def _of_spread(result: Result) -> Iterator[Warning]:
 
 
 def _of_cores(result: Result) -> Iterator[Warning]:
+    if result.device.emulated:  # which has fewer processors than it says
+        return
     protocol, masks = result.protocol, {sample.cpu_mask for sample in result.measured}
     if protocol.cpu_mask and masks != {protocol.cpu_mask}:
         yield Warning(

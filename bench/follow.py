@@ -20,17 +20,17 @@ _POLL_SECONDS = 2.0
 _SILENCE_SECONDS = 120.0
 _LITTLE_BYTES = 1 << 20
 
-How = Literal["finished", "stopped", "rebooted", "disk_full", "stuck"]
+How = Literal["finished", "stopped", "rebooted", "disk_full", "failed", "stuck"]
 
 
 @dataclass(frozen=True)
 class Ended:
     """`how` "stopped": the job is gone without having come to its end; "rebooted": so is all else;
-    "disk_full": it could write no more; "stuck": it wrote nothing for longer than it may, and was
-    killed."""
+    "disk_full": it could write no more; "failed": it gave up by itself; "stuck": it wrote nothing
+    for longer than it may, and was killed. `message`: a sentence about it."""
 
     how: How
-    outcome: Outcome
+    message: str = ""
 
 
 def follow(
@@ -42,9 +42,10 @@ def follow(
     timeout: float,
     on_news: Callable[[Outcome], None],
 ) -> Ended:
-    """`timeout`: seconds that one repetition may take. `on_news` is called with all that is known
-    whenever there is more. Everything is read from the device's files, so that it does not matter
-    who started the run, or how often the link breaks."""
+    """Until all `repetitions` have a sample, or the job ends. `timeout`: seconds that one of them
+    may take. `on_news` is called with all that is known whenever there is more. Everything is read
+    from the device's files, so that it does not matter who started the run, or how often the link
+    breaks."""
     attempt = session.call(lambda d: remote_run.last_attempt(d, folder))
     logs = [remote_run.log_tail(folder, n) for n in range(1, attempt + 1)]
     lines = remote_run.results_tail(folder)
@@ -59,13 +60,13 @@ def follow(
         if (text := lines.text + logs[-1].text) != known:
             known, heard = text, time.monotonic()
             on_news(now)
-        if now.finished:
-            return Ended("finished", now)
+        if now.finished or len(now.samples) == len(repetitions):
+            return Ended("finished")
         if not alive:
-            return Ended(session.call(lambda d: _why_gone(d, folder)), now)
+            return session.call(lambda d: _why_gone(d, folder))
         if time.monotonic() - heard > patience:
             session.call(lambda d: detached.kill(d, folder.path))
-            return Ended("stuck", now)
+            return Ended("stuck", f"The job reported nothing for {patience:.0f} s and was killed.")
         time.sleep(_POLL_SECONDS)
 
 
@@ -80,7 +81,14 @@ def _look(
     return alive
 
 
-def _why_gone(device: Device, folder: RunFolder) -> How:
+def _why_gone(device: Device, folder: RunFolder) -> Ended:
     if remote_run.restarted_since(device, folder):
-        return "rebooted"
-    return "disk_full" if free_bytes(device) < _LITTLE_BYTES else "stopped"
+        reason = remote_run.restart_reason(device)
+        return Ended("rebooted", f"The phone restarted during the measurement ({reason}).")
+    if free_bytes(device) < _LITTLE_BYTES:
+        return Ended("disk_full", outcome.disk_full("no space is left"))
+    status = detached.status(device, folder.path)
+    if status:
+        said = remote_run.last_words(device, folder)
+        return Ended("failed", f"The job ended on the device with status {status}: {said}")
+    return Ended("stopped", "The job was killed on the device.")

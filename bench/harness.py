@@ -15,8 +15,9 @@ from pathlib import Path
 
 from imp_deploy import process, runner
 from imp_deploy.bench import plan
+from imp_deploy.bench.carry_out import Shown
 from imp_deploy.bench.discover import connected
-from imp_deploy.bench.measure import Shown, measure
+from imp_deploy.bench.measure import measure
 from imp_deploy.bench.programs import program_for
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings

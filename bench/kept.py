@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from imp_deploy import results
 from imp_deploy.errors import BadInput
+from imp_deploy.files import hold
 from imp_deploy.results import Result
 
 _SAME = ("device", "runner", "bundle", "variant", "protocol")
+# The same phone, whatever the way to it, and whichever of its cores are switched off at the moment.
+_OF_DEVICE = ("serial", "model", "soc", "abi", "fingerprint", "emulated")
 
 
 def result_path(out: Path, result: Result) -> Path:
@@ -33,11 +37,11 @@ def sort_out(out: Path, wanted: Sequence[Result], *, force: bool) -> tuple[Resul
         if force or not path.exists():
             found.append(fresh)
             continue
-        old = results.load(path)
-        # What the runner says of itself is known only once it has been started there.
-        fresh = dataclasses.replace(
-            fresh, runner=dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
-        )
+        try:
+            old = results.load(path)
+        except BadInput as error:
+            raise BadInput(f"{error} Or overwrite it with --force.") from None
+        fresh = _with_volatile_of(old, fresh)
         other = [name for name in _SAME if getattr(old, name) != getattr(fresh, name)]
         if other:
             raise BadInput(
@@ -46,6 +50,39 @@ def sort_out(out: Path, wanted: Sequence[Result], *, force: bool) -> tuple[Resul
             )
         found.append(old)
     return tuple(found)
+
+
+def unfinished(out: Path, run: str) -> bool:
+    """Whether a result file in `out` still waits for samples of this run."""
+    for path in out.glob("*.json"):
+        try:
+            result = results.load(path)
+        except BadInput:
+            continue
+        if result.run == run and not result.complete:
+            return True
+    return False
+
+
+@contextmanager
+def alone(out: Path, serial: str) -> Iterator[None]:
+    """Holds the results of one device: two programs would overwrite each other's."""
+    with hold(
+        out / re.sub(r"[^\w.-]+", "_", f".{serial}.lock"),
+        f"Another imp-deploy is measuring {serial} into {out}; wait for it, or choose another "
+        "folder with --out.",
+    ):
+        yield
+
+
+def _with_volatile_of(old: Result, fresh: Result) -> Result:
+    """What may change from call to call is no difference; what the runner says of itself is known
+    only once it has been started there."""
+    device = dataclasses.replace(
+        old.device, **{name: getattr(fresh.device, name) for name in _OF_DEVICE}
+    )
+    runner = dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
+    return dataclasses.replace(fresh, device=device, runner=runner)
 
 
 def _difference(old: Result, fresh: Result, names: list[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from imp_deploy.bench import describe, discover
 from imp_deploy.bench.device import Device
+from imp_deploy.bench.disk import free_bytes
 from imp_deploy.bench.host import HostDevice
 from imp_deploy.bench.states import explained
 from imp_deploy.errors import DeviceError
@@ -79,7 +80,7 @@ def _error(name: str, model: str, error: DeviceError) -> Listed:
 
 def _looked_at(name: str, device: Device) -> Listed:
     record = describe.describe(device)
-    free = describe.free_bytes(device)
+    free = free_bytes(device)
     full = free < SPACE_BYTES
     return Listed(
         name=name,

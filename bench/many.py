@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from imp_deploy.bench.carry_out import Shown
 from imp_deploy.bench.discover import connected
-from imp_deploy.bench.measure import Measured, Shown, measure
+from imp_deploy.bench.measure import Measured, measure
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings
 from imp_deploy.bench.subject import Subject
-from imp_deploy.errors import DeviceError
+from imp_deploy.errors import DeviceError, ImpError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Failed:
     """A device that could not be measured on, and why."""
 
     device: str
-    error: DeviceError
+    error: ImpError
 
 
 def measure_all(
@@ -33,16 +34,30 @@ def measure_all(
     shown: Callable[[], Shown],
 ) -> tuple[Measured | Failed, ...]:
     """In the order of `names`; `shown` makes a place for the progress of each. What is wrong with
-    one device does not stop the others; bad input stops all."""
+    one device does not stop the others."""
+    reached: dict[str, Measured | Failed] = {}
 
-    def one(name: str) -> Measured | Failed:
+    def one(name: str) -> None:
+        shows = shown()
         try:
-            shows = shown()
             with connected(name, note=shows.say) as device:
                 session = Session(device, shows.say)
-                return measure(session, subject, settings, out=out, force=force, shown=shows)
-        except DeviceError as error:
-            return Failed(name, error)
+                reached[name] = measure(
+                    session, subject, settings, out=out, force=force, shown=shows
+                )
+        except ImpError as error:
+            reached[name] = Failed(name, error)
+        except Exception as error:  # of a thread, which nobody would hear of
+            problem = DeviceError(f"{name}: internal error: {type(error).__name__}: {error}.")
+            reached[name] = Failed(name, problem)
 
-    with ThreadPoolExecutor(len(names)) as threads:
-        return tuple(threads.map(one, names))
+    if len(names) == 1:
+        one(names[0])
+    else:
+        # Daemons: Ctrl+C ends the program at once. The phones go on, and the next call collects.
+        threads = [threading.Thread(target=one, args=(name,), daemon=True) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return tuple(reached[name] for name in names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imp_deploy import record
+from imp_deploy.bench.describe import parse_conditions
 from imp_deploy.bench.plan import Repetition
-from imp_deploy.errors import DeviceError
+from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.results import Failure, Sample
 
 # As strerror spells ENOSPC, EDQUOT and EFBIG, in musl and in glibc.
 _FULL = re.compile("no space left|quota exceeded|file too large", re.IGNORECASE)
+# By the kind that the runner gives an error: ours, and what to do.
+_CURES = {
+    "model": ("model", "export the bundle again"),
+    "context": ("error", "give a smaller --max-tokens or --text-tokens"),
+    "image": ("error", "give another --image"),
+    "prompt": ("error", "give another --prompt"),
+}
 _SIGILL, _SIGKILL, _SIGXFSZ = 4, 9, 25
 
 
@@ -56,8 +66,7 @@ def read(
         run = line.get("step", "")
         if run in rounds and line["status"] == "ok":
             samples[run] = _sample(line, started.get(run, {}), rounds[run], warmups)
-        elif run in rounds or (run == "" and last.get("run") in rounds):
-            run = run or last["run"]
+        elif run in rounds:
             failures[run] = _error(line, rounds[run])
     status = last.get("status")
     return Outcome(
@@ -70,16 +79,13 @@ def read(
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
+    """A line that is no JSON, as a sudden power loss leaves them, is passed over: its repetition
+    then has no sample and is measured again."""
     values = []
     for line in text.split("\n")[:-1]:
-        try:
+        with contextlib.suppress(ValueError):
             values.append(json.loads(line))
-        except ValueError:
-            raise DeviceError(
-                f"The device's results hold a line that is no JSON ({line[:80]!r}); measure again "
-                "with --force."
-            ) from None
-    return values
+    return [value for value in values if isinstance(value, dict) and "status" in value]
 
 
 def _sample(line: dict[str, Any], started: dict[str, Any], number: int, warmups: int) -> Sample:
@@ -88,20 +94,23 @@ def _sample(line: dict[str, Any], started: dict[str, Any], number: int, warmups:
         **kept,
         "round": number,
         "warmup": number < warmups,
+        "conditions": dataclasses.asdict(parse_conditions(started.get("note", ""))),
         "rested_seconds": started.get("rested_seconds", 0.0),
         "rest_reached": started.get("rest_reached", False),
     }
-    return record.parse(Sample, value, "the runner's results", "build the runner again")
+    try:
+        return record.parse(Sample, value, "the runner's results", "run it again with --force")
+    except BadInput as error:
+        raise DeviceError(f"The runner on the device is not this version's: {error}") from None
 
 
 def _error(line: dict[str, Any], number: int) -> Failure:
     message = str(line.get("message", ""))
     if _FULL.search(message):
-        return Failure(round=number, kind="disk_full", message=_disk_full(message))
+        return Failure(round=number, kind="disk_full", message=disk_full(message))
+    kind, cure = _CURES.get(str(line.get("kind")), ("error", "report it"))
     return Failure(
-        round=number,
-        kind="model" if line.get("kind") == "model" else "error",
-        message=f"The runner could not do it: {message}; export the bundle again, or report it.",
+        round=number, kind=kind, message=f"The runner could not do it: {message}; {cure}."
     )
 
 
@@ -128,7 +137,7 @@ def _reason(line: dict[str, Any]) -> tuple[str, str]:
             "with --timeout, or look at what else the device does."
         )
     if signal == _SIGXFSZ or _FULL.search(stderr):
-        return "disk_full", _disk_full(stderr)
+        return "disk_full", disk_full(stderr)
     if signal == _SIGKILL:
         return "killed", (
             "The system killed the runner (signal 9), most likely because memory ran short; close "
@@ -147,8 +156,9 @@ def _reason(line: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def _disk_full(evidence: str) -> str:
+def disk_full(evidence: str) -> str:
+    """What to say about it."""
     return (
-        f"The phone's disk is full ({evidence[-120:]}); free some space there, or run "
-        "`imp-deploy bench --clean`, and run the same command again."
+        f"The phone's disk is full ({evidence[-120:]}); free some space there, and run the same "
+        "command again."
     )

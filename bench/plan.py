@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from imp_deploy import runner
+from imp_deploy.bench import describe
 from imp_deploy.bundle import Bundle, Variant
 from imp_deploy.results import Protocol
 
@@ -54,9 +55,10 @@ def plan_text(
     """`timeout`: seconds that one repetition may take; `folder`: of the run, on the device."""
     lines = [
         "imp-plan 1",
-        f"timeout {timeout:g}",
-        f"rest_celsius {protocol.cooldown_celsius or 0:g}",
-        f"rest_seconds {protocol.cooldown_seconds:g}",
+        f"timeout {timeout:.1f}",
+        f"rest_celsius {protocol.cooldown_celsius or 0:.1f}",
+        f"rest_seconds {protocol.cooldown_seconds:.1f}",
+        f"note {runner.encoded(describe.CONDITIONS_SCRIPT)}",
     ]
     for repetition in repetitions:
         lines += ["run", f"id {repetition.id}", f"group {repetition.group}"]

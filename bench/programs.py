@@ -21,6 +21,7 @@ from imp_deploy.results import DeviceRecord, RunnerRecord
 _ABI = "arm64-v8a"
 _SIGILL = 128 + 4  # as a shell reports it
 _BANDWIDTH_SECONDS = 60.0
+_WORD = {True: HOST, False: "android"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ def _printed(device: Device, output: Output, program: Program) -> dict[str, Any]
     if not isinstance(value, dict):
         raise DeviceError(
             f"{device.name}: the runner {program.target} does not run on this device; build it "
-            f"again with `imp-deploy build --force`, or report it. {output.evidence()}"
+            f"again with `imp-deploy build {_WORD[program.target == HOST]} --force`, or report it. "
+            f"{output.evidence()}"
         )
     return value

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from imp_deploy import runner
 from imp_deploy.bench import describe, programs, remote_run
+from imp_deploy.bench.carry_out import require_idle
 from imp_deploy.bench.deployment import bring
 from imp_deploy.bench.device import Device, quoted
 from imp_deploy.bench.session import Session
@@ -25,6 +26,7 @@ def ask(
 ) -> tuple[Answer, DeviceRecord]:
     """The answer, and what gave it. `subject`: with one variant. Greedy decoding."""
     device = session.call(describe.describe)
+    require_idle(session, [])
     program = programs.program_for(device, progress, ndk=settings.ndk)
     places = bring(session, subject, program, progress, session.say).paths
     protocol = protocol_for(settings, device, subject.picture_sha256)
@@ -52,10 +54,10 @@ def ask(
 def _run(device: Device, place: str, job: str, step: str) -> Answer:
     """In a folder of its own, which is gone afterwards."""
     folder = remote_run.RunFolder(device.root, f"ask-{secrets.token_hex(4)}")
-    remote_run.write(device, folder, {"job.txt": job})
+    remote_run.write(device, folder, {"job-ask.txt": job})
     lines = remote_run.results_tail(folder)
     try:
-        argv = quoted([place, folder.file("job.txt"), lines.path])
+        argv = quoted([place, folder.file("job-ask.txt"), lines.path])
         output = device.shell(argv, timeout=_TIMEOUT)
         lines.fetch(device)
     finally:

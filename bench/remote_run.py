@@ -86,7 +86,7 @@ def start(device: Device, folder: RunFolder, attempt: int, runner: str, plan: st
 def restarted_since(device: Device, folder: RunFolder) -> bool:
     """Whether the device was booted anew since the last attempt began."""
     noted = device.shell(f"cat {quoted([folder.file('boot')])} 2>/dev/null").text.strip()
-    return noted != describe.boot_id(device)
+    return noted not in ("", describe.boot_id(device))
 
 
 def restart_reason(device: Device) -> str:
@@ -94,6 +94,12 @@ def restart_reason(device: Device) -> str:
     output = device.shell("getprop sys.boot.reason || true; getprop ro.boot.bootreason || true")
     lines = [line for line in output.text.split() if line]
     return lines[0] if output.status == 0 and lines else "reason unknown"
+
+
+def last_words(device: Device, folder: RunFolder) -> str:
+    """The end of what the job said to stderr."""
+    output = device.shell(f"tail -c 500 {quoted([folder.file('stderr')])} 2>/dev/null")
+    return " ".join(output.text.split()) or "it said nothing"
 
 
 def remove(device: Device, folder: RunFolder) -> None:

@@ -48,6 +48,10 @@ class Settings:
     timeout: float = DEFAULT_TIMEOUT
     ndk: bool = False
 
+    @property
+    def question(self) -> str:
+        return DEFAULT_PROMPT if self.prompt is None else self.prompt
+
 
 def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) -> Protocol:
     """How a bundle is measured on the device of `record`."""
@@ -72,7 +76,7 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
         cooldown_celsius=cooldown or None,
         cooldown_seconds=settings.cooldown_seconds if cooldown else 0.0,
         sample_milliseconds=SAMPLE_MILLISECONDS,
-        prompt=settings.prompt or DEFAULT_PROMPT,
+        prompt=settings.question,
         image_sha256=image_sha256,
     )
 

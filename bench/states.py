@@ -32,3 +32,8 @@ _STATES: dict[str, tuple[str, str]] = {
 def explained(state: str) -> tuple[str, str]:
     """Reason and cure, each a sentence."""
     return _STATES.get(state, (f'The adb server says "{state}" of it.', _UNPLUG))
+
+
+def refusal(name: str, state: str) -> str:
+    """Why a phone in that state cannot be connected to, and the cure."""
+    return f"{name} cannot be used. {' '.join(explained(state))}"

@@ -81,6 +81,10 @@ def deploy(
         require_size(file)
     there = work.patiently(lambda: survey(device, files))
     if not all(there[file.sha256].verified for file in files):
+        # Before the lock is taken: this may take minutes, in which the device hears nothing.
+        for file in files:
+            if not there[file.sha256].complete:
+                work.require_hash(file)
         lock = Lock(device, work.say)
         try:
             work.patiently(lock.take)
@@ -111,6 +115,13 @@ class _Work:
         self.notes: list[str] = []
         self.pushed = 0
         self.breaks = 0
+        self.hashed: set[str] = set()
+
+    def require_hash(self, file: Wanted) -> None:
+        """Hashes a local file, once."""
+        if file.sha256 not in self.hashed:
+            require_hash(file)
+            self.hashed.add(file.sha256)
 
     def say(self, text: str) -> None:
         self.notes.append(text)
@@ -125,11 +136,11 @@ class _Work:
                 continue
             if state.complete and self._whole(file):
                 continue
+            # At once: hashing it there has just said that the lock's owner lives.
+            self.require_hash(file)
             missing.append(file)
         if not missing:
             return
-        for file in missing:
-            require_hash(file)
         partial = {file.sha256: there[file.sha256].partial_bytes for file in missing}
         needed = sum(file.bytes - usable_bytes(partial[file.sha256], file) for file in missing)
         self.patiently(lambda: self._require_space(needed, missing))

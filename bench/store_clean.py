@@ -48,7 +48,7 @@ def clean(device: Device, note: Callable[[str], None] | None = None) -> int:
         if detached.running(device, f"{device.root}/{run}"):
             raise DeviceError(
                 f"{device.name}: a measurement is at work there ({device.root}/{run}); wait for "
-                "it, or restart the phone to end it."
+                "it, or stop it with `imp-deploy bench --clean --force`."
             )
     files = [
         name

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from imp_deploy.bench.device import Device, Output, checked
 from imp_deploy.bench.disk import full_disk_message, is_full
+from imp_deploy.bench.store_lock import NAME as LOCK
+from imp_deploy.bench.store_lock import meanwhile
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.files import sha256_of
 
@@ -127,14 +129,17 @@ def verify(device: Device, file: Wanted, suffix: str) -> bool:
     note; a wrong one is removed."""
     mode = "755" if file.executable else "644"
     rename = f"mv -f $f{suffix} $f && " if suffix else ""
+    seconds = 60 + file.bytes / _HASH_RATE
+    hashing = meanwhile(f"h=$(sha256sum $f{suffix})", lock=f"../{LOCK}", seconds=seconds)
     output = device.shell(
         f"cd {shlex.quote(folder(device))} && f={file.sha256}\n"
-        f"h=$(sha256sum $f{suffix}) || exit 1\n"
+        f"{hashing} || exit 1\n"
         f'if [ "${{h%% *}}" != $f ]; then rm -f $f{suffix} $f.ok; echo damaged; exit 0; fi\n'
         f"chmod {mode} $f{suffix} && {rename}{{ {_STAMP}; }} > $f.ok && echo verified",
-        timeout=60 + file.bytes / _HASH_RATE,
+        timeout=seconds,
     )
-    answer = output.text.strip()
+    # Some shells say before it that they ended a process in the background.
+    answer = (output.text.split() or [""])[-1]
     if output.status != 0 or answer not in ("verified", "damaged"):
         raise _failed(device, file, output)
     return answer == "verified"

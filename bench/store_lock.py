@@ -2,8 +2,9 @@
 
 The lock is a file on the device with its owner's name. An owner that was killed cannot take it
 away, so others ask whether it still lives: on the same machine its process tells; for another
-machine's, nothing that it writes has changed for a minute. Should both judge wrongly, no file gets
-damaged under its final name: it is hashed before it gets it.
+machine's, nothing that it writes has changed for a minute (by the change time, which is always by
+the device's clock: the other time of a pushed file is by its host's). Should both judge wrongly, no
+file gets damaged under its final name: it is hashed before it gets it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from imp_deploy.errors import DeviceError
 
 NAME = "deploy.lock"
 SILENT_SECONDS = 60
-"""A push writes all the time, and copying or hashing a piece takes a few seconds."""
+"""A push writes all the time, copying a piece takes seconds, and `meanwhile` keeps the lock young
+while something reads for longer."""
+
+_TOUCH_SECONDS = 15
 
 _POLL_SECONDS = 1.0
 _STEALS = 3
@@ -63,10 +67,26 @@ def holder(device: Device) -> str | None:
     return owner if owner is not None and _alive(owner, silent) else None
 
 
+def meanwhile(command: str, *, lock: str, seconds: float) -> str:
+    """Shell text that runs `command`, one that is silent for up to so many seconds, and says as
+    long that the owner of the file `lock` lives. The status is that of `command`, which may set
+    variables. The other process ends when the shell was killed, as by a connection that broke."""
+    times = int(seconds / _TOUCH_SECONDS) + 1
+    return (
+        f"(trap 'kill $s; exit' TERM; i=0\n"
+        f"while [ $i -lt {times} ] && kill -0 $$; do i=$((i+1)); touch -c {shlex.quote(lock)}\n"
+        f"sleep {_TOUCH_SECONDS} & s=$!; wait $s; done) >/dev/null 2>&1 & young=$!\n"
+        f"{command}\n"
+        "set -- $?; kill $young 2>/dev/null; (exit $1)"
+    )
+
+
+# A clock that was set back makes everything seem to be of later: from now on it counts again.
 _STATE = (
     f"[ -e {NAME} ] || exit 0; now=$(date +%s); new=0\n"
-    f"for t in $(stat -c %Y {NAME} files/*.piece files/*.partial 2>/dev/null); do\n"
+    f"for t in $(stat -c %Z {NAME} files/*.piece files/*.partial 2>/dev/null); do\n"
     "[ $t -gt $new ] && new=$t; done\n"
+    f"[ $new -gt $now ] && touch -c {NAME} files/*.piece files/*.partial 2>/dev/null\n"
     f'echo "held $((now - new)) $(cat {NAME})"'
 )
 
@@ -104,7 +124,8 @@ def _take(device: Device, owner: str, say: Callable[[str], None]) -> None:
 
 
 def _parse(text: str) -> tuple[str | None, int]:
-    """Owner ("" when it has not written its name yet), and seconds since it last wrote."""
+    """Owner ("" when it has not written its name yet), and seconds since it last wrote; negative
+    when the clock was set back since."""
     match = re.fullmatch(r"held (-?\d+) ?(.*)", text.strip())
     return (match[2], int(match[1])) if match else (None, 0)
 
@@ -115,7 +136,7 @@ def _alive(owner: str, silent: int) -> bool:
         if int(process) == os.getpid():
             return owner in _held
         return _began(int(process)) == began != ""
-    return 0 <= silent < SILENT_SECONDS
+    return silent < SILENT_SECONDS
 
 
 def _machine() -> str:

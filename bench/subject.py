@@ -10,7 +10,7 @@ from pathlib import Path
 from imp_deploy import bundle as bundles
 from imp_deploy import prompt
 from imp_deploy.bench.picture import default_picture
-from imp_deploy.bench.settings import DEFAULT_PROMPT, Settings
+from imp_deploy.bench.settings import Settings
 from imp_deploy.bundle import Bundle, BundleFile, Variant
 from imp_deploy.errors import BadInput
 from imp_deploy.files import sha256_of
@@ -51,7 +51,7 @@ def prepare(folder: Path, settings: Settings) -> Subject:
         bundle=bundle,
         variants=_variants(bundle, settings),
         picture=buffer.getvalue(),
-        filled=prompt.fill(bundle.prompt, settings.prompt or DEFAULT_PROMPT),
+        filled=prompt.fill(bundle.prompt, settings.question),
     )
     for file in subject.files:
         if sha256_of(folder / file.path) != file.sha256:

@@ -28,3 +28,7 @@ class CheckFailed(ImpError):
     """A check ran and its answer is no: a regression, a lost parity."""
 
     exit_code = 5
+
+
+class Interrupted(BaseException):
+    """Ctrl+C. Not KeyboardInterrupt, which typer turns into an exit without a word."""

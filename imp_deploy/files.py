@@ -1,4 +1,4 @@
-"""The only module that gives a file its final name, locks a folder, or hashes a file."""
+"""The only module that gives a file its final name, locks, or hashes a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,16 @@ from imp_deploy.errors import BadInput
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NO_PLACE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 _READ_SIZE = 1 << 22
+_PROCESS = "{process}"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -35,6 +44,21 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_json_atomic(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def copy_atomic(source: Path, path: Path) -> None:
+    """Copies a file with its mode and times to `path`, whose folder is made: a reader sees the old
+    file or the whole new one, and several may do this at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        shutil.copy2(source, beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -123,9 +147,40 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; released by the system even if the process is killed."""
-    path = folder / ".export.lock"
-    handle = _lock(path)
+    """Holds `folder` for one export; released by the system even if the process is killed."""
+    busy = (
+        f"{folder} is in use by another export (process {_PROCESS}); wait for it to end, or choose "
+        "another output folder."
+    )
+    with hold(folder / ".export.lock", busy):
+        yield
+
+
+@contextlib.contextmanager
+def hold(path: Path, busy: str) -> Iterator[None]:
+    """Locks the file `path`, which is made, and removed afterwards; its folder must be there.
+    Another thread or process that holds it already is `BadInput(busy)`, where `{process}` becomes
+    the number of that process. Released by the system even if this process is killed."""
+    with full_disk_is_bad_input(path):
+        handle = _lock(path, wait=False)
+    if handle is None:
+        raise BadInput(busy.replace(_PROCESS, _owner(path)))
+    with _held(path, handle):
+        yield
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """As `hold`, but waits until nobody else holds it. A file that cannot be made is an
+    `OSError`."""
+    handle = _lock(path, wait=True)
+    assert handle is not None
+    with _held(path, handle):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, handle: int) -> Iterator[None]:
     try:
         with full_disk_is_bad_input(path):
             os.truncate(handle, 0)
@@ -137,22 +192,25 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, *, wait: bool) -> int | None:
+    """The locked file, open; None when another holds it and `wait` is off."""
     while True:
-        with full_disk_is_bad_input(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last owner may have removed the file after we opened it: then it locks nothing.
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
         except BlockingIOError:
-            owner = os.read(handle, 32).decode(errors="replace").strip()
             os.close(handle)
-            raise BadInput(
-                f"{path.parent} is in use by another export (process {owner or 'unknown'}); wait "
-                "for it to end, or choose another output folder."
-            ) from None
+            return None
         except FileNotFoundError:
             pass
         os.close(handle)
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace").strip() or "unknown"
+    except OSError:  # it has just ended
+        return "unknown"

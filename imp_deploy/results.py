@@ -95,7 +95,8 @@ class VariantRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """`name`: "paper" when lengths, counts and prompt are the paper's. `threads` and `cpu_mask` as
+    """`name`: "paper" when the lengths are the paper's and there are enough repetitions; threads,
+    rest and picture are not stated there. `threads` and `cpu_mask` as
     asked of the runner (`cpu_mask` hexadecimal, "" for none); a sample says what it ran with.
     `cooldown_celsius` None: no rest. `image_sha256`: of the decoded picture, as PPM."""
 
@@ -111,6 +112,16 @@ class Protocol:
     sample_milliseconds: int
     prompt: str
     image_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How the device was at one moment; None where it does not tell."""
+
+    screen_on: bool | None
+    battery_percent: int | None
+    charging: bool | None
+    battery_saver: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +141,7 @@ class Sample:
     cpu_mask: str
     rested_seconds: float
     rest_reached: bool
+    conditions: Conditions
     before: State
     after: State
     trace: Trace
@@ -142,8 +154,9 @@ class Sample:
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """A repetition that gave no sample. `kind`: "killed" (by the system, likely for memory),
-    "illegal_instruction", "crashed", "hang", "disk_full", "rebooted", "stopped" (the whole job was
-    killed), "model", "error". `message`: a sentence with the cure."""
+    "illegal_instruction", "crashed", "hang", "disk_full", "model", "error", "skipped" (after two
+    failures of its variant); or how the whole job ended: "rebooted", "stopped" (killed), "failed",
+    "stuck", "disk_full". `message`: a sentence with the cure."""
 
     round: int
     kind: str
@@ -156,16 +169,6 @@ class Warning:
 
     code: str
     message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """How the device was when the measurement began; None where it does not tell."""
-
-    screen_on: bool | None
-    battery_percent: int | None
-    charging: bool | None
-    battery_saver: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,9 +252,14 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 def bandwidth_share(result: Result) -> float | None:
     """The part of the measured memory bandwidth that decoding reached: the weights read per token
-    times S_gen, over the bandwidth. None where one of them is not known."""
+    times S_gen, over the bandwidth. None where one of them is not known, and for the runner of
+    the NDK, which decodes on the GPU, while the bandwidth is the CPU's."""
     samples = result.measured
-    if not samples or result.bandwidth_bytes_per_second <= 0:
+    if (
+        not samples
+        or result.runner.target == "android-ndk"
+        or result.bandwidth_bytes_per_second <= 0
+    ):
         return None
     read = statistics.median(s.decode_bytes * metrics(s)["S_gen"] for s in samples)
     return read / result.bandwidth_bytes_per_second

@@ -145,11 +145,14 @@ def job_text(job: Job) -> str:
 
 
 def _line(key: str, value: object) -> str:
-    """`key value`, with `%` and control characters percent-encoded."""
-    text = "".join(
-        f"%{ord(c):02X}" if c == "%" or ord(c) < 32 or ord(c) == 127 else c for c in str(value)
+    return f"{key} {encoded(str(value))}"
+
+
+def encoded(text: str) -> str:
+    """`text` as a value of a job or a plan: `%` and control characters percent-encoded."""
+    return "".join(
+        f"%{ord(c):02X}" if c == "%" or ord(c) < 32 or ord(c) == 127 else c for c in text
     )
-    return f"{key} {text}"
 
 
 def run_job(binary: Path, job: Job, folder: Path) -> tuple[Answer, ...]:
@@ -159,24 +162,24 @@ def run_job(binary: Path, job: Job, folder: Path) -> tuple[Answer, ...]:
     job_file.write_text(job_text(job), encoding="utf-8")
     finished = process.run([str(binary), str(job_file), str(results)])
     answers = parse_results(results.read_text("utf-8") if results.exists() else "")
-    if finished.returncode != 0 and not answers.get("") and len(answers) < len(job.steps):
+    if finished.returncode != 0 and any(step.id not in answers for step in job.steps):
         raise DeviceError(f"The runner failed: {finished.evidence()}")
     return tuple(answer_for(answers, step.id) for step in job.steps)
 
 
 def parse_results(text: str) -> dict[str, dict[str, Any]]:
-    """Records by step id, the last one of each; the id of a failure before any step is ""."""
+    """Records by step id, the last one of each."""
     records: dict[str, dict[str, Any]] = {}
     for line in text.split("\n")[:-1]:  # an unfinished last line has no newline
         record = json.loads(line)
-        records[record.get("step", "")] = record
+        records[record["step"]] = record
     return records
 
 
 def answer_for(records: dict[str, dict[str, Any]], step: str) -> Answer:
     """The answer to one step, by what `parse_results` read. A step that failed for its own reasons
     is a `BadInput`; one that has no result, or that the runner could not do, a `DeviceError`."""
-    record = records.get(step, records.get(""))
+    record = records.get(step)
     if record is None:
         raise DeviceError(f"The runner ended without a result for step {step}; run it again.")
     if record["status"] != "ok":

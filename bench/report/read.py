@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,28 @@ class Loaded:
     result: Result
 
 
-def read(places: Sequence[Path]) -> tuple[Loaded, ...]:
+def read(
+    places: Sequence[Path], *, note: Callable[[str], None] | None = None
+) -> tuple[Loaded, ...]:
     """Every result in `places`: files, which must be results, and folders, where every `*.json`
-    below them that has a result's shape is one. A file that is met twice counts once. Raises
-    `BadInput` for whatever cannot be read, and when there is nothing to report."""
+    below them that has a result's shape is one. A file that is met twice counts once. A result in a
+    folder that has only just begun is left out, and `note` is told, unless nothing else is left.
+    Raises `BadInput` for whatever cannot be read, and when there is nothing to report."""
     paths = {path.resolve(): path for place in places for path in _files(place)}
-    return tuple(Loaded(path, _load(path)) for path in paths.values())
+    named = {place.resolve() for place in places}
+    found = [Loaded(path, results.load(path)) for path in paths.values()]
+    filled = tuple(one for one in found if not _just_begun(one.result))
+    for one in found:
+        if not _just_begun(one.result):
+            continue
+        if not filled or one.path.resolve() in named:
+            raise BadInput(
+                f"{one.path} holds no sample and no failure, so that there is nothing to report; "
+                "measure again with `imp-deploy bench`."
+            )
+        if note is not None:
+            note(f"{one.path} holds no sample yet and is left out.")
+    return filled
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -54,11 +70,6 @@ def _is_result(path: Path) -> bool:
     return isinstance(value, dict) and set(value) >= _KEYS
 
 
-def _load(path: Path) -> Result:
-    result = results.load(path)
-    if not result.samples and not result.failures:
-        raise BadInput(
-            f"{path} holds no sample and no failure, so that there is nothing to report; measure "
-            "again with `imp-deploy bench`."
-        )
-    return result
+def _just_begun(result: Result) -> bool:
+    """`bench` writes the file before the first repetition."""
+    return not result.samples and not result.failures

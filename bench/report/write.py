@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,9 +16,12 @@ Form = Literal["md", "html", "csv"]
 _FORMS: Final = {"md": markdown.render, "html": page.render, "csv": table_csv.render}
 
 
-def gather(places: Sequence[Path]) -> tuple[Group, ...]:
-    """The results in files and folders, put into groups that may be compared."""
-    return group(read(places))
+def gather(
+    places: Sequence[Path], *, note: Callable[[str], None] | None = None
+) -> tuple[Group, ...]:
+    """The results in files and folders, put into groups that may be compared. `note` is told about
+    files that were left out."""
+    return group(read(places, note=note))
 
 
 def render(groups: tuple[Group, ...], form: Form) -> str:

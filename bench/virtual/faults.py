@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import threading
@@ -18,13 +19,14 @@ def _nothing(text: str) -> str:
 
 
 def _count(text: str) -> str:
-    if int(text) < 0:
-        raise ValueError("below 0")
+    if int(text) < 1:
+        raise ValueError("below 1")
     return text
 
 
 def _number(text: str) -> str:
-    float(text)
+    if not math.isfinite(float(text)):
+        raise ValueError("not finite")
     return text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imp_deploy import process
 from imp_deploy.errors import DeviceError
-from imp_deploy.files import sha256_of
+from imp_deploy.files import copy_atomic, sha256_of
 from imp_deploy.llama import native_folder
 from imp_deploy.progress import Progress
 
@@ -78,10 +78,7 @@ def run(
 
 def install(built: Path, program: Path) -> None:
     """Copies `built` to its final place, in one step: others may be building the same."""
-    program.parent.mkdir(parents=True, exist_ok=True)
-    beside = program.with_name(f".{program.name}.{os.getpid()}")
-    shutil.copy2(built, beside)
-    beside.replace(program)
+    copy_atomic(built, program)
 
 
 def tool(name: str) -> str:

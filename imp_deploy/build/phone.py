@@ -5,11 +5,9 @@ The result is a static program: it needs nothing on the phone and runs from /dat
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +17,17 @@ from imp_deploy import llama, llama_source
 from imp_deploy.build import cmake, ndk
 from imp_deploy.build.target import TARGETS, Built, Target
 from imp_deploy.cache import cache_folder
-from imp_deploy.errors import DeviceError
-from imp_deploy.files import full_disk_is_bad_input, read_json_object, sha256_of, write_json_atomic
+from imp_deploy.errors import BadInput, DeviceError
+from imp_deploy.files import (
+    alone,
+    full_disk_is_bad_input,
+    read_json_object,
+    sha256_of,
+    write_json_atomic,
+)
 from imp_deploy.progress import Progress
 
 _RECORD = "build.json"
-_CURE = "run `imp-deploy build android --force`"
 
 
 def build_phones(
@@ -95,7 +98,10 @@ def _known(place: Path, target: Target) -> Built | None:
     program, noted = place / cmake.PROGRAM, place / _RECORD
     if not (program.is_file() and noted.is_file()):
         return None
-    value = read_json_object(noted, _CURE)
+    try:
+        value = read_json_object(noted)
+    except BadInput:
+        return None
     if set(value) != {"flags", "sha256"} or sha256_of(program) != value["sha256"]:
         return None
     return Built(target=target.name, program=program, **value)
@@ -119,14 +125,10 @@ def _copy_sources(folder: Path) -> None:
 def _alone(folder: Path, *, fresh: bool) -> Iterator[None]:
     """Holds the build folder: a second build of the same waits, and then finds it done."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with alone(folder / ".lock"):
         if fresh:
             shutil.rmtree(folder / "build", ignore_errors=True)
         yield
-    finally:
-        os.close(handle)
 
 
 def _digest(text: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,9 +79,12 @@ def command(
             show_default="40; host: 0",
         ),
     ] = None,
-    cooldown_seconds: Annotated[float, typer.Option(min=0, help="The longest rest.")] = 60.0,
+    cooldown_seconds: Annotated[
+        float, typer.Option(min=0, max=3600, help="The longest rest.")
+    ] = 60.0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds after which a repetition counts as hung.")
+        float,
+        typer.Option(min=1, max=86400, help="Seconds until a repetition counts as hung."),
     ] = 900.0,
     ndk: Annotated[
         bool, typer.Option("--ndk", help="The runner of `build android-ndk` (OpenCL).")
@@ -96,6 +100,8 @@ def command(
     from imp_deploy.bench.discover import choose
     from imp_deploy.bench.settings import Settings
 
+    if any(math.isnan(value) for value in (cooldown or 0.0, cooldown_seconds, timeout)):
+        raise typer.BadParameter("nan is no number of seconds or degrees")
     names = choose(device or ())
     if clean:
         _clean(names, force=force, as_json=as_json)
@@ -136,20 +142,23 @@ def _measure(
         print_json({"devices": [_json(entry) for entry in reached]})
     else:
         for entry in reached:
-            if not isinstance(entry, Failed):
+            if not isinstance(entry, Failed) and any(r.samples for r in entry.files.values()):
                 _print(entry)
     problems = [
         problem
         for entry in reached
         for problem in ([str(entry.error)] if isinstance(entry, Failed) else entry.problems)
     ]
+    errors = [entry.error for entry in reached if isinstance(entry, Failed)]
+    if problems and len(errors) == len(reached) and len({type(e) for e in errors}) == 1:
+        raise type(errors[0])("\n".join(problems))
     if problems:
         raise DeviceError("\n".join(problems))
 
 
 @contextmanager
 def _shown() -> Iterator[Any]:
-    from imp_deploy.bench.measure import Shown
+    from imp_deploy.bench.carry_out import Shown
 
     with progress_bars() as bars:
         yield lambda: Shown(pushing=bars.bar("bytes"), measuring=bars.bar("steps"), say=note)
@@ -160,17 +169,23 @@ def _clean(names: Sequence[str], *, force: bool, as_json: bool) -> None:
     from imp_deploy.bench.discover import connected
     from imp_deploy.bench.store_clean import clean
 
-    freed = {}
+    freed: dict[str, int] = {}
+    problems = []
     for name in names:
-        with connected(name, note=note) as device:
-            if force:
-                remote_run.stop_all(device)
-            freed[name] = clean(device, note)
+        try:
+            with connected(name, note=note) as device:
+                if force:
+                    remote_run.stop_all(device)
+                freed[name] = clean(device, note)
+        except DeviceError as error:
+            problems.append(str(error))
     if as_json:
         print_json({"freed_bytes": freed})
-        return
-    for name, count in freed.items():
-        console.print(f"{name}: {gib(count)} freed.", highlight=False)
+    else:
+        for name, count in freed.items():
+            console.print(f"{name}: {gib(count)} freed.", highlight=False)
+    if problems:
+        raise DeviceError("\n".join(problems))
 
 
 def _json(entry: Measured | Failed) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
 import unicodedata
@@ -26,7 +27,7 @@ from imp_deploy.cli import (
     virtual,
 )
 from imp_deploy.cli.output import console, stderr
-from imp_deploy.errors import DeviceError, ImpError
+from imp_deploy.errors import DeviceError, ImpError, Interrupted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,18 +67,23 @@ def _options(
     pass
 
 
+def _interrupt(_number: int, _frame: object) -> None:
+    raise Interrupted
+
+
 def main() -> None:
     """Runs one command; every error ends here."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         # `--debug` is taken wherever it stands: it is added to a command that just failed.
         app(args=[a for a in sys.argv[1:] if a != "--debug"])
     except ImpError as error:
         _report(str(error), lines=isinstance(error, DeviceError))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except Interrupted:
         _report("Interrupted; run the same command again to go on.")
         sys.exit(130)
     except BrokenPipeError:

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     from imp_deploy.bench.report.write import gather, render, save, to_json
 
-    groups = gather(results)
+    groups = gather(results, note=note)
     chosen = form or _by_ending(out)
     if out is not None:
         written = save(out, render(groups, chosen.value), force=force)

@@ -12,7 +12,7 @@ from imp_deploy.bench.virtual.power import Running, powered
 from imp_deploy.bench.virtual.settings import Settings
 from imp_deploy.bench.virtual.socs import SOCS
 from imp_deploy.cli.output import JsonFlag, console, print_json, stderr
-from imp_deploy.errors import BadInput, DeviceError
+from imp_deploy.errors import BadInput, DeviceError, Interrupted
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _TABLE = "\n\n".join(
@@ -47,7 +47,7 @@ def command(
         with powered(settings) as phone:
             _say(phone, soc, as_json=as_json)
             phone.wait()
-    except KeyboardInterrupt:
+    except Interrupted:
         stderr.print("The virtual phone is off.", style="dim")
         return
     raise DeviceError(

@@ -1,5 +1,6 @@
 #include "child.h"
 
+#include "argv.h"
 #include "clock.h"
 #include "errors.h"
 #include "files.h"
@@ -53,11 +54,7 @@ bool drain(int file, std::string & text) {
 } // namespace
 
 Ending run_child(const Signals & signals, const std::vector<std::string> & argv, double timeout) {
-    std::vector<char *> arguments;
-    for (const std::string & argument : argv) {
-        arguments.push_back(const_cast<char *>(argument.c_str()));
-    }
-    arguments.push_back(nullptr);
+    const std::vector<char *> arguments = system_argv(argv);
     // A pipe and not a file: the reason may be that the disk is full.
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {

@@ -11,8 +11,8 @@ struct RunError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// The model or the mmproj cannot be used. Ends the program with exit status 3,
-/// after a line of kind "model" in the results.
+/// The model or the mmproj cannot be used, which shows before the first step. Ends the
+/// program with exit status 3, after a line of kind "model" for every step that was to do.
 struct ModelError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };

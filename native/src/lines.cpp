@@ -32,16 +32,26 @@ Lines::Lines(const std::string & path, const std::string & what, const std::func
     }
 }
 
-void Lines::append(const std::string & line) {
+void Lines::add(const std::string & line) {
     const std::string whole = line + '\n';
     const off_t       before = lseek(file_.number, 0, SEEK_END);
-    if (!write_all(file_, whole.data(), whole.size()) || fsync(file_.number) != 0) {
+    if (!write_all(file_, whole.data(), whole.size())) {
         const std::string reason = system_error();
         if (before >= 0 && ftruncate(file_.number, before) != 0) {
             // The next process that opens the file cuts the part off.
         }
-        throw RunError("cannot write the " + what_ + " " + path_ + ": " + reason);
+        fail(reason);
     }
+}
+
+void Lines::sync() {
+    if (fsync(file_.number) != 0) {
+        fail(system_error());
+    }
+}
+
+void Lines::fail(const std::string & reason) const {
+    throw RunError("cannot write the " + what_ + " " + path_ + ": " + reason);
 }
 
 std::string_view take_string(std::string_view & line, std::string_view start) {

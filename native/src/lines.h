@@ -17,11 +17,17 @@ public:
     /// Throws RunError when that fails or when another process is writing to it.
     Lines(const std::string & path, const std::string & what, const std::function<void(std::string_view)> & each);
 
-    /// Adds `line`, which has no line end, and brings it to the disk. Throws RunError, and leaves no
-    /// part of the line then.
-    void append(const std::string & line);
+    /// Adds `line`, which has no line end, for every reader to see. Throws RunError, and leaves no part
+    /// of the line then.
+    void add(const std::string & line);
+
+    /// Brings what was added to the disk. Throws RunError; the lines stay then, because a reader may
+    /// have fetched them already.
+    void sync();
 
 private:
+    [[noreturn]] void fail(const std::string & reason) const;
+
     const std::string path_;
     const std::string what_;
     const Descriptor  file_;

@@ -83,7 +83,7 @@ int PairReader::number(int low, int high) const {
     return number;
 }
 
-double PairReader::decimal(double high) const {
+double PairReader::decimal(double low, double high) const {
     const size_t           point = value_.find('.');
     const std::string_view whole = std::string_view(value_).substr(0, point);
     const std::string_view fraction = point == value_.npos ? "0" : std::string_view(value_).substr(point + 1);
@@ -91,13 +91,13 @@ double PairReader::decimal(double high) const {
     double                 number = 0;
     if (parse_int(whole, 0, 999999999, digits) && parse_int(fraction, 0, 999999999, digits)) {
         number = std::stod(value_);
-        if (number <= high) {
+        if (number >= low && number <= high) {
             return number;
         }
     }
-    char most[32];
-    std::snprintf(most, sizeof(most), "%g", high);
-    fail("`" + key_ + "` is `" + value_ + "`, which is not a number from 0 to " + most);
+    char range[64];
+    std::snprintf(range, sizeof(range), "%.9g to %.9g", low, high);
+    fail("`" + key_ + "` is `" + value_ + "`, which is not a number from " + range);
 }
 
 void PairReader::once() {

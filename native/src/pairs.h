@@ -33,8 +33,8 @@ public:
     /// The value, a whole number from `low` to `high`.
     int number(int low, int high) const;
 
-    /// The value, a number with an optional fraction from 0 to `high`.
-    double decimal(double high) const;
+    /// The value, a number with an optional decimal fraction, from `low` (not negative) to `high`.
+    double decimal(double low, double high) const;
 
     /// Notes that the key was given in this block; it must not have been before.
     void once();

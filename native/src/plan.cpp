@@ -15,13 +15,13 @@ constexpr int max_celsius = 150;
 void read_plan_key(const PairReader & pairs, Plan & plan) {
     const std::string & key = pairs.key();
     if (key == "timeout") {
-        plan.timeout = pairs.number(1, max_seconds);
+        plan.timeout = pairs.decimal(1, max_seconds);
     } else if (key == "rest_celsius") {
-        plan.rest_celsius = pairs.decimal(max_celsius);
+        plan.rest_celsius = pairs.decimal(0, max_celsius);
     } else if (key == "rest_seconds") {
-        plan.rest_seconds = pairs.decimal(max_seconds);
-    } else if (key == "pause_seconds") {
-        plan.pause_seconds = pairs.decimal(max_seconds);
+        plan.rest_seconds = pairs.decimal(0, max_seconds);
+    } else if (key == "note") {
+        plan.note = pairs.not_empty();
     } else {
         pairs.fail("unknown key `" + key + "`");
     }

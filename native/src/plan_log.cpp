@@ -86,15 +86,21 @@ void PlanLog::read(std::string_view line) {
 }
 
 void PlanLog::append(const std::string & line) {
+    with_reserve([&] { lines_.add(line); });
+    read(line);
+    with_reserve([&] { lines_.sync(); }); // the line itself stays, and is not added again
+}
+
+/// Does it once more, with the reserve given up, when it throws.
+void PlanLog::with_reserve(const std::function<void()> & write) {
     try {
-        lines_.append(line);
+        write();
     } catch (const RunError &) {
         if (unlink(reserve_.c_str()) != 0) {
             throw;
         }
-        lines_.append(line);
+        write();
     }
-    read(line);
 }
 
 bool PlanLog::done(const Run & run) const {
@@ -113,12 +119,12 @@ void PlanLog::resting(const Run & run, const Rest & rest) {
     append(line.number("uptime", uptime_seconds()).str());
 }
 
-void PlanLog::started(const Run & run, const Rest & rest) {
+void PlanLog::started(const Run & run, const Rest & rest, const std::string & note) {
     JsonObject line = about(run, "started");
     line.number("uptime", uptime_seconds()).number("rested_seconds", rest.seconds);
     line.boolean("rest_reached", rest.reached);
     add_celsius(line, rest);
-    append(line.str());
+    append(line.text("note", note).str());
 }
 
 void PlanLog::ended(const Run & run, const Ending & ending) {

@@ -4,6 +4,7 @@
 #include "lines.h"
 #include "plan.h"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -19,7 +20,8 @@ struct Rest {
 
 /// The LOG of a plan, one line per event, in the order in which they happened:
 ///     {"run": id, "status": "resting", "celsius": 0|null, "uptime": 0}             every 5 s of a long rest
-///     {"run": id, "status": "started", "uptime": 0, "rested_seconds": 0, "rest_reached": true, "celsius": 0|null}
+///     {"run": id, "status": "started", "uptime": 0, "rested_seconds": 0, "rest_reached": true, "celsius": 0|null,
+///      "note": "what the plan's command printed, or nothing"}
 ///     {"run": id, "status": "ended", "exit": 0|null, "signal": 9|null, "timed_out": false, "uptime": 0,
 ///      "seconds": 0, "stderr": "its last 2000 bytes"}
 ///     {"run": id, "status": "skipped"}                                             its group was given up
@@ -42,7 +44,7 @@ public:
 
     // All of these throw RunError.
     void resting(const Run & run, const Rest & rest);
-    void started(const Run & run, const Rest & rest);
+    void started(const Run & run, const Rest & rest, const std::string & note);
     void ended(const Run & run, const Ending & ending);
     void skipped(const Run & run); // nothing where the last word on the run is its end or this
     void finished();
@@ -53,6 +55,7 @@ private:
 
     void read(std::string_view line);
     void append(const std::string & line);
+    void with_reserve(const std::function<void()> & write);
 
     const std::string                  reserve_;
     std::map<std::string, std::string> groups_;   // by id as JSON

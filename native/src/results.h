@@ -16,8 +16,11 @@ public:
     /// Whether an earlier run left a line with status "ok" for the step `id`.
     bool has(const std::string & id) const;
 
-    /// Adds `line`, which has no line end, and brings it to the disk. Throws RunError.
-    void append(const std::string & line) { lines_.append(line); }
+    /// Adds `line`, which has no line end. Throws RunError.
+    void add(const std::string & line) { lines_.add(line); }
+
+    /// Brings what was added to the disk. Throws RunError.
+    void sync() { lines_.sync(); }
 
 private:
     std::unordered_set<std::string> done_; // ids as they stand in the file

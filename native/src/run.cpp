@@ -3,7 +3,6 @@
 #include "clock.h"
 #include "errors.h"
 #include "job.h"
-#include "json.h"
 #include "log.h"
 #include "results.h"
 #include "step.h"
@@ -73,7 +72,8 @@ void run_steps(const Job & job, const std::vector<const Step *> & steps, Results
     const double  load_seconds = load.seconds();
     const Sensors sensors;
     for (const Step * step : steps) {
-        results.append(line_for(model, context.get(), sensors, job, *step, limit, load_seconds));
+        results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds));
+        results.sync();
     }
 }
 
@@ -94,9 +94,11 @@ void run_job(const char * job_path, const char * results_path) {
     try {
         run_steps(job, steps, results);
     } catch (const ModelError & error) {
-        JsonObject line;
-        line.text("status", "error").text("kind", "model").text("message", error.what());
-        results.append(line.str());
+        // Whoever looks for a step finds the reason there, also among runs that share the results.
+        for (const Step * step : steps) {
+            results.add(error_line(*step, "model", error.what()));
+        }
+        results.sync();
         throw;
     }
 }

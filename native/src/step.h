@@ -20,6 +20,8 @@ int count_positions(const Model & model, const Step & step);
 //      "trace": trace, "swap_bytes": 0, "repacked_bytes": 0, "decode_bytes": 0}
 // or
 //     {"step": id, "status": "error", "kind": kind, "message": "..."}
+// of the kinds of StepError, or "model" for every step when the model could not be loaded. The next
+// run does a step with an error once more.
 // `generated` is the length of token_ids: no EOG token, but those of a stop string that `text` lacks.
 // `load` is the process's loading of model, mmproj and context, warm-up included, the same in all its
 // lines. `threads` and `cpu_mask` (hexadecimal) are those in fact. sensors.h describes a state, of

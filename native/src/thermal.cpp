@@ -185,7 +185,7 @@ std::vector<Reading> parse_thermal_service(const std::string & text) {
 }
 
 std::vector<Reading> ask_thermal_service() {
-    return parse_thermal_service(output_of({"dumpsys", "thermalservice"}, /*seconds*/ 5));
+    return parse_thermal_service(output_of({"dumpsys", "thermalservice"}, /*seconds*/ 5, /*most*/ 1 << 20).text);
 }
 
 std::optional<double> hottest(const std::vector<Reading> & readings) {

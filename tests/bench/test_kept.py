@@ -59,6 +59,15 @@ def test_another_measurement_is_not_overwritten(tmp_path: Path, other: Result, n
     assert path.read_bytes() == content
 
 
+def test_another_way_to_the_same_phone_goes_on(tmp_path: Path) -> None:
+    """Android Studio's server takes a phone over, and a core was switched off."""
+    unfinished = replace(OLD, samples=OLD.samples[:2], complete=False)
+    saved(tmp_path, unfinished)
+    asleep = (*OLD.device.cores[:-1], replace(OLD.device.cores[-1], max_khz=0))
+    again = replace(FRESH, device=replace(OLD.device, kind="usb", cores=asleep))
+    assert kept.sort_out(tmp_path, [again], force=False) == (unfinished,)
+
+
 def test_force_measures_anew(tmp_path: Path) -> None:
     saved(tmp_path, OLD)
     assert kept.sort_out(tmp_path, [FRESH], force=True) == (FRESH,)
@@ -82,3 +91,11 @@ def test_a_result_of_another_schema_is_bad_input(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
     with pytest.raises(BadInput, match="schema 2"):
         results.load(path)
+
+
+def test_which_runs_still_wait_for_samples(tmp_path: Path) -> None:
+    saved(tmp_path, replace(OLD, complete=False, run="one"))
+    saved(tmp_path, replace(made.result(bits=8), run="two"))
+    (tmp_path / "notes.json").write_text("[]")
+    assert kept.unfinished(tmp_path, "one")
+    assert not kept.unfinished(tmp_path, "two")

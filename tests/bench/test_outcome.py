@@ -12,7 +12,7 @@ from imp_deploy import bundle as bundles
 from imp_deploy.bench import outcome, plan
 from imp_deploy.bench.plan import Repetition
 from imp_deploy.bundle import Variant
-from imp_deploy.errors import DeviceError
+from imp_deploy.results import Conditions
 from tests.bench.report import made
 
 
@@ -31,13 +31,21 @@ def variant(bits: int, resolution: int = 196) -> Variant:
     )
 
 
+NOTE = """@@imp power
+  mWakefulness=Awake
+@@imp battery
+  level: 55
+  status: 3
+@@imp saver
+1
+"""
 REPETITIONS = plan.order([variant(8), variant(4)], 3)
 
 
 def result_line(run: Repetition, **other: Any) -> dict[str, Any]:
     """As the runner writes it."""
     sample = dataclasses.asdict(made.result().samples[1])
-    for name in ("round", "warmup", "rested_seconds", "rest_reached"):
+    for name in ("round", "warmup", "rested_seconds", "rest_reached", "conditions"):
         del sample[name]
     return {"step": run.id, "status": "ok", "text": "x", "stop": "length", **sample, **other}
 
@@ -50,6 +58,7 @@ def started(run: Repetition) -> dict[str, Any]:
         "rested_seconds": 7.5,
         "rest_reached": True,
         "celsius": 39.0,
+        "note": NOTE,
     }
 
 
@@ -77,6 +86,9 @@ def test_a_sample_holds_what_both_files_say() -> None:
     sample = now.samples[run.id]
     assert (sample.round, sample.warmup) == (1, False)
     assert (sample.rested_seconds, sample.rest_reached) == (7.5, True)
+    assert sample.conditions == Conditions(
+        screen_on=True, battery_percent=55, charging=False, battery_saver=True
+    )
     assert sample.seconds == made.result().samples[1].seconds
     assert not now.failures
 
@@ -118,12 +130,14 @@ def test_a_later_success_outweighs_an_earlier_failure() -> None:
     assert not read(log, lines(result_line(run))).failures
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_run_that_tried() -> None:
-    run = REPETITIONS[0]
-    broken = {"status": "error", "kind": "model", "message": "cannot load the model m"}
-    now = read(lines(started(run), ended(run, exit=3, stderr="imp-runner: x")), lines(broken))
-    assert now.failures[run.id].kind == "model"
-    assert "cannot load the model m" in now.failures[run.id].message
+def test_a_model_that_cannot_be_loaded_fails_its_own_run_only() -> None:
+    first, second = REPETITIONS[:2]
+    message = "cannot load the model m"
+    broken = {"step": first.id, "status": "error", "kind": "model", "message": message}
+    log = lines(started(first), ended(first, exit=3, stderr="imp-runner: x"), started(second))
+    now = read(log, lines(broken))
+    assert [(run, failure.kind) for run, failure in now.failures.items()] == [(first.id, "model")]
+    assert message in now.failures[first.id].message
 
 
 def test_what_it_does_now() -> None:
@@ -140,6 +154,13 @@ def test_an_earlier_attempts_end_is_not_the_present_ones() -> None:
     assert not outcome.read([log, ""], "", REPETITIONS, 1).finished
 
 
-def test_damaged_lines_are_said() -> None:
-    with pytest.raises(DeviceError, match="--force"):
-        read("", "{nonsense\n")
+def test_a_damaged_line_costs_its_own_repetition_only() -> None:
+    first, second = REPETITIONS[:2]
+    text = lines(result_line(first)) + "\0" * 100 + "\n{nonsense\n[]\n" + lines(result_line(second))
+    assert list(read("", text).samples) == [first.id, second.id]
+
+
+def test_a_context_that_is_too_small_names_the_option() -> None:
+    run = REPETITIONS[0]
+    error = {"step": run.id, "status": "error", "kind": "context", "message": "needs 9 positions"}
+    assert "--max-tokens" in read("", lines(error)).failures[run.id].message

@@ -12,9 +12,10 @@ import pytest
 
 from imp_deploy import ask as on_host
 from imp_deploy import bundle as bundles
-from imp_deploy.bench import describe, remote_ask
+from imp_deploy.bench import describe, disk, remote_ask
+from imp_deploy.bench.carry_out import Shown
 from imp_deploy.bench.discover import connected
-from imp_deploy.bench.measure import Shown, measure
+from imp_deploy.bench.measure import measure
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings
 from imp_deploy.bench.subject import prepare
@@ -34,7 +35,7 @@ def test_the_phone_tells_what_a_measurement_needs() -> None:
         assert all(core.max_khz for core in record.cores)
         assert 0 < len(describe.big_cores(record)) < len(record.cores)
         assert conditions.battery_percent is not None
-        assert describe.free_bytes(device) > 0
+        assert disk.free_bytes(device) > 0
         assert describe.boot_id(device)
 
 

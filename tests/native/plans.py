@@ -13,6 +13,9 @@ from tests.native.jobs import Line, Runner, Value, encode, read_results, render
 LONG = 200
 """Steps of a job that takes far longer than a test waits."""
 
+NEVER = "0.1"
+"""A temperature in degrees Celsius that no sensor falls below."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.native.jobs import Runner, Value, read_results, render
+from imp_deploy.errors import DeviceError
+from imp_deploy.runner import Job, Step, answer_for, parse_results, run_job
+from tests.native.jobs import PROMPT, Runner, Value, read_results, render
 
 
 @pytest.fixture
@@ -184,11 +186,44 @@ def test_a_model_that_cannot_be_loaded(runner: Runner, picture: Path) -> None:
     ):
         out.unlink(missing_ok=True)
         job = {**keys, **change}
-        sentence = runner.fail(render(list(job.items()), [runner.step("a", picture)]))
-        [line] = read_results(out)
-        assert (line["status"], line["kind"]) == ("error", "model")
-        assert line["message"] in sentence
+        steps = [runner.step(name, picture) for name in "ab"]
+        sentence = runner.fail(render(list(job.items()), steps))
+        lines = read_results(out)
+        assert [line["step"] for line in lines] == ["a", "b"]
+        for line in lines:
+            assert (line["status"], line["kind"]) == ("error", "model")
+            assert line["message"] in sentence
         assert any(str(path) in sentence for path in change.values())
+
+
+def test_a_broken_model_is_blamed_on_what_it_cost(runner: Runner, picture: Path) -> None:
+    """Otherwise steps that other runs did, or will do, into the same file look as if they failed,
+    or those that did fail are never tried again."""
+    out = runner.folder / "out"
+    steps = [runner.step(name, picture, max_tokens=1) for name in "ab"]
+    runner.run(steps[:1], out=out)
+    runner.fail(render([("model", "/nowhere"), ("mmproj", "/nowhere")], steps), out)
+    states = [(line["step"], line["status"]) for line in runner.run(steps, out=out)]
+    assert states == [("a", "ok"), ("b", "error"), ("b", "ok")]
+
+
+def test_what_is_said_of_a_broken_model(runner: Runner, picture: Path) -> None:
+    """Otherwise whoever asks a question learns that the runner failed, and not why."""
+    keys = dict(runner.job())
+    junk = runner.folder / "junk.gguf"
+    junk.write_bytes(b"no model" * 100)
+    steps = tuple(
+        Step(id=name, prompt=PROMPT, max_tokens=1, image=picture, side=runner.side) for name in "ab"
+    )
+    job = Job(model=junk, mmproj=Path(str(keys["mmproj"])), stop=(), steps=steps, threads=1)
+    with pytest.raises(DeviceError, match=r"^cannot load the model .*junk\.gguf"):
+        run_job(runner.binary, job, runner.folder)
+    records = parse_results((runner.folder / "results.jsonl").read_text())
+    assert set(records) == {"a", "b"}
+    with pytest.raises(DeviceError, match="junk"):
+        answer_for(records, "b")
+    with pytest.raises(DeviceError, match="without a result for step c"):
+        answer_for(records, "c")
 
 
 GOOD = "id a\nprompt hello\nmax_tokens 1\n"

@@ -170,6 +170,14 @@ def test_android_remembers_temperatures(
     assert measure(runner, fake, sample_ms=10)["before"]["celsius"] == {"CPU0": 30.5}
 
 
+def test_a_service_that_prints_much(
+    runner: Runner, fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a phone with many listeners and sensors has no temperatures: they come last."""
+    write_service(fake, "\tlistener: somebody\n" * 3000 + SERVICE, monkeypatch)
+    assert measure(runner, fake, sample_ms=10)["after"]["celsius"]["CPU0"] == 41.2
+
+
 def test_an_evaluation_does_not_ask_android(
     runner: Runner, fake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imp_deploy.bench import describe
-from imp_deploy.bench.disk import parse_df
+from imp_deploy.bench.disk import free_bytes, parse_df
 from imp_deploy.bench.host import HostDevice
 from imp_deploy.results import Core, DeviceRecord
 
@@ -98,9 +98,17 @@ def test_the_slowest_cluster_does_not_hold_the_others_up() -> None:
     assert describe.big_cores(_record(sm8350)) == (4, 5, 6, 7)
 
 
-@pytest.mark.parametrize("clocks", [(1800000, 1800000), (0, 0), (0, 2400000)])
+@pytest.mark.parametrize("clocks", [(1800000, 1800000), (0, 0)])
 def test_all_cores_where_no_cluster_is_known_to_be_slower(clocks: tuple[int, int]) -> None:
     assert describe.big_cores(_record(list(enumerate(clocks)))) == (0, 1)
+
+
+def test_a_core_that_is_switched_off_is_not_measured_on() -> None:
+    """Its clock cannot be read; a mask with the core in it, or with the small cores for its sake,
+    is refused or slow."""
+    cores = [(0, 1800000), (1, 1800000), (2, 2400000), (3, 0), (4, 2800000), (5, 0)]
+    assert describe.big_cores(_record(cores)) == (2, 4)
+    assert describe.big_cores(_record([(0, 0), (1, 2400000), (2, 2400000)])) == (1, 2)
 
 
 def test_cpu_mask_is_what_taskset_takes() -> None:
@@ -171,4 +179,4 @@ def test_free_space(text: str, free: int | None) -> None:
 
 
 def test_free_space_of_a_folder_that_is_not_there_yet() -> None:
-    assert describe.free_bytes(HostDevice()) > 0
+    assert free_bytes(HostDevice()) > 0

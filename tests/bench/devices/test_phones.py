@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from imp_deploy.bench.host import HostDevice
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
 from tests.bench.devices.real_adb import Adb
+from tests.bench.devices.relay import Relay
 
 WAYS = ("host", "tcp", "adb")
 PHONES = ("tcp", "adb")
@@ -210,6 +213,21 @@ def test_a_phone_that_hangs(phone: Running, monkeypatch: pytest.MonkeyPatch) -> 
         adb_direct.connect_tcp(phone.host, phone.port, wait=0.5)
 
 
+def test_a_connection_that_dies_without_a_word_is_a_lost_link(phone: Running) -> None:
+    """A phone that left the Wi-Fi: nobody closes the connection, and only a new one helps. As an
+    error of the command it would end the measurement."""
+    with Relay(phone.host, phone.port) as relay:
+        device = adb_direct.connect_tcp("127.0.0.1", relay.port)
+        assert device.shell("echo hi").text == "hi\n"
+        relay.dying = True
+        with pytest.raises(LinkLost, match=r"does not answer.*echo hi"):
+            device.shell("echo hi", timeout=1)
+        relay.dying = False
+        device.reconnect()
+        assert device.shell("echo hi").text == "hi\n"
+        device.close()
+
+
 def test_nobody_at_that_address() -> None:
     with pytest.raises(LinkLost, match=r"tcp:127\.0\.0\.1:1 cannot be connected to.*refused"):
         adb_direct.connect_tcp("127.0.0.1", 1)
@@ -268,6 +286,30 @@ def test_a_missing_key_is_made_as_adb_makes_it(home: Path, phone: Running) -> No
     assert not list(private.parent.glob(".*"))
     adb_direct.connect_tcp(phone.host, phone.port, note=asked.append).close()
     assert len(asked) == 1
+
+
+def test_a_key_that_several_make_at_once_is_one_pair(home: Path) -> None:
+    """Two first calls at once: with halves of two pairs, or with a key that was replaced just after
+    the phone had accepted it, the phone would ask at every connection."""
+    private = home / ".android" / "adbkey"
+    for name in ("adbkey", "adbkey.pub"):
+        (home / ".android" / name).unlink()
+    script = (
+        "import sys; from imp_deploy.bench import adb_keys; sys.stdin.readline();"
+        "print(adb_keys.signers()[0].GetPublicKey().decode())"
+    )
+    go, wait = os.pipe()
+    makers = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=go, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    os.close(go)
+    time.sleep(1)  # all of them have started
+    os.close(wait)
+    made = {maker.communicate()[0].decode().strip() for maker in makers}
+    kept = adb_keys.public_text(adb_keys.load(private)).decode()
+    assert made == {kept, private.with_name("adbkey.pub").read_text()}
+    assert not list(private.parent.glob(".*"))
 
 
 def test_a_broken_key_is_named(home: Path, phone: Running) -> None:

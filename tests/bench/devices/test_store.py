@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from imp_deploy.bench import adb_direct, adb_server, detached, store
+from imp_deploy.bench import adb_direct, adb_server, detached, store, store_lock
 from imp_deploy.bench.device import Device, checked
 from imp_deploy.bench.host import HostDevice
 from imp_deploy.bench.store import Deployed, Wanted, deploy
@@ -268,6 +269,17 @@ def test_a_bundle_file_changed_after_export_is_not_measured(direct: Device, tmp_
     assert direct.shell(f"ls {direct.root}/files 2>/dev/null").text == ""
 
 
+def test_local_files_are_hashed_before_the_lock_is_taken(direct: Device, tmp_path: Path) -> None:
+    """From a slow disk it takes minutes; the device hears nothing, and the lock would seem dead."""
+    file = _file(tmp_path, "model", os.urandom(MIB))
+    file.path.write_bytes(bytes(MIB))
+    checked(direct, f"mkdir -p {direct.root}; echo other 1 2 token > {direct.root}/{NAME}")
+    began = time.monotonic()
+    with pytest.raises(BadInput, match="was changed after it was exported"):
+        _deploy(direct, file)
+    assert time.monotonic() - began < 10
+
+
 PUSHER = """
 import sys
 from pathlib import Path
@@ -356,6 +368,62 @@ def test_a_lock_of_another_machine_that_went_away(
     assert done.pushed_bytes == file.bytes
 
 
+@pytest.mark.parametrize("ahead", [1000, -1000])
+def test_a_push_of_a_host_whose_clock_is_wrong_is_not_taken_for_dead(
+    direct: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """A push gives the file its host's time: by it, the other machine would write in the future, or
+    would not have written for long."""
+    lock, piece = f"{direct.root}/{NAME}", f"{direct.root}/files/x.piece"
+    checked(direct, f"mkdir -p {direct.root}/files; echo other 1 2 token > {lock}")
+    monkeypatch.setattr(store_lock, "SILENT_SECONDS", 2)
+    time.sleep(2.5)
+    checked(direct, f": > {piece}; touch -d @{int(time.time()) + ahead} {piece}")
+    assert store_lock.holder(direct) is not None
+    # Nor does it seem to live for all of that time once it is dead.
+    done = _deploy(direct, _file(tmp_path, "model", os.urandom(1000)))
+    assert "waiting" in done.notes[0]
+
+
+def test_a_clock_that_was_set_back_makes_nobody_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = HostDevice()
+    early = tmp_path / "date"
+    early.write_text(f"#!/bin/sh\necho {int(time.time()) - 1000}\n")
+    early.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    checked(device, f"mkdir -p {device.root}; echo other 1 2 token > {device.root}/{NAME}")
+    changed = Path(device.root, NAME).stat().st_ctime_ns
+    assert store_lock.holder(device) is not None
+    # From now on its silence counts anew.
+    assert Path(device.root, NAME).stat().st_ctime_ns > changed
+
+
+def test_hashing_a_large_file_is_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine would take the lock away and push into the same file."""
+    device = HostDevice()
+    file = _file(tmp_path, "model", os.urandom(1000))
+    slow = tmp_path / "bin" / "sha256sum"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 4\nexec {shutil.which("sha256sum")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(store_lock, "SILENT_SECONDS", 2)
+    monkeypatch.setattr(store_lock, "_TOUCH_SECONDS", 0.5)
+    pushing = threading.Thread(target=_deploy, args=(device, file))
+    pushing.start()
+    time.sleep(3.5)
+    owner = Path(device.root, NAME).read_text().strip()
+    monkeypatch.setattr(store_lock, "_machine", lambda: "elsewhere")
+    assert store_lock.holder(device) == owner
+    pushing.join()
+    assert store_lock.holder(device) is None
+    assert Path(device.root, "files", file.sha256).read_bytes() == file.path.read_bytes()
+
+
 def test_the_host_is_a_device_too(tmp_path: Path) -> None:
     device = HostDevice()
     file = _file(tmp_path, "model", os.urandom(3 * MIB + 1))
@@ -408,7 +476,7 @@ def test_clean_leaves_what_is_behind_a_link(direct: Device) -> None:
 def test_clean_does_not_pull_the_ground_from_under_a_run(direct: Device) -> None:
     folder = f"{direct.root}/runs/0123abcd"
     detached.start(direct, ["sleep", "60"], folder)
-    with pytest.raises(DeviceError, match="at work"):
+    with pytest.raises(DeviceError, match=r"at work.*wait for it.*bench --clean --force"):
         clean(direct)
     assert detached.running(direct, folder)
     detached.kill(direct, folder)

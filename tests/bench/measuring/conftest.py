@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from imp_deploy.bench import follow
+from imp_deploy.bench.carry_out import Shown
 from imp_deploy.bench.discover import connected
-from imp_deploy.bench.measure import Measured, Shown, measure
+from imp_deploy.bench.measure import Measured, measure
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings
 from imp_deploy.bench.subject import prepare

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from imp_deploy import results
+from imp_deploy.bench import plan
+from imp_deploy.bench.discover import connected
 from imp_deploy.bench.settings import Settings
+from imp_deploy.bench.store_clean import clean
 from imp_deploy.bench.subject import prepare
 from imp_deploy.bench.virtual.power import Running
 from imp_deploy.errors import DeviceError
@@ -38,7 +41,9 @@ def goes_on(bench: Bench, before: Result, settings: Settings = ONE_VARIANT) -> R
     """The same call again, which must complete what is there and keep every sample."""
     assert not before.complete
     bench.on_step = lambda _count: None
-    after = only(bench(settings))
+    measured = bench(settings)
+    after = only(measured)
+    assert measured.problems == ()
     assert after.complete
     assert after.failures == ()
     assert after.run == before.run
@@ -90,6 +95,7 @@ def test_a_killed_job_is_named_and_gone_on_with(bench: Bench, phone: Running) ->
     measured = bench()
     assert "was killed on the device" in measured.problems[0]
     assert not only(measured).complete
+    assert [failure.kind for failure in only(measured).failures] == ["stopped"]
     assert only(measured).samples
     goes_on(bench, only(measured))
 
@@ -99,6 +105,7 @@ def test_a_phone_that_shuts_down_for_heat_says_so(bench: Bench, phone: Running) 
     measured = bench()
     assert "restarted" in measured.problems[0]
     assert "shutdown,thermal" in measured.problems[0]
+    assert [failure.kind for failure in only(measured).failures] == ["rebooted"]
     assert only(measured).samples
     goes_on(bench, only(measured))
 
@@ -194,9 +201,8 @@ def test_a_failed_measurement_ends_with_exit_code_4(bench: Bench, phone: Running
     process = subprocess.Popen(
         command(bench, LONGER), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
     while not any(path.stat().st_size for path in runs.glob("*/results.jsonl")):
-        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     phone.inject("kill=9@0")
     stdout, stderr = process.communicate(timeout=120)
@@ -219,3 +225,49 @@ def test_a_phone_at_work_for_somebody_else_is_left_alone(bench: Bench, tmp_path:
     measured = bench()
     assert only(measured).complete, (measured.problems, refused)
     assert "busy with another measurement" in refused[0]
+
+
+def test_samples_outlive_the_device_forgetting_them(bench: Bench, phone: Running) -> None:
+    after_first_sample(bench, lambda: phone.inject("kill-job=0"))
+    before = only(bench())
+    assert 0 < len(before.samples) < ONE_VARIANT.repetitions
+    with connected(bench.name) as device:
+        clean(device)
+    bench.on_step = lambda _count: None
+    after = only(bench())
+    assert after.complete
+    assert all(sample in after.samples for sample in before.samples)
+
+
+def test_a_variant_left_out_of_a_later_call_keeps_its_samples(bench: Bench, phone: Running) -> None:
+    both = replace(ONE_VARIANT, bits=(8, 4))
+    after_first_sample(bench, lambda: phone.inject("kill-job=0"))
+    before = list(bench(both).files.values())
+    bench.on_step = lambda _count: None
+    assert only(bench()).complete
+    after = list(bench(both).files.values())
+    for old, new in zip(before, after, strict=True):
+        assert new.complete
+        assert all(sample in new.samples for sample in old.samples)
+
+
+def test_a_job_that_gives_up_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "plan_text", lambda *_: "imp-plan 1\nnonsense 1\n")
+    measured = bench()
+    assert "nonsense" in measured.problems[0]
+    assert [failure.kind for failure in only(measured).failures] == ["failed"]
+
+
+def test_interrupted_by_hand(bench: Bench) -> None:
+    process = subprocess.Popen(
+        command(bench, LONGER), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while samples(bench) == 0:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "run the same command again" in stderr
+    (path,) = bench.out.glob("*.json")
+    goes_on(bench, results.load(path), LONGER)

@@ -79,6 +79,7 @@ PROTOCOL = Protocol(
     prompt="<image>\nDescribe the picture in detail.",
     image_sha256="cd" * 32,
 )
+GOOD = Conditions(screen_on=True, battery_percent=81, charging=False, battery_saver=False)
 LLM_BYTES = {16: int(5.18 * GIB), 8: int(2.76 * GIB), 4: int(1.48 * GIB)}
 TYPES = {16: "F16", 8: "Q8_0", 4: "Q4_0"}
 S_GEN = {16: 7.1, 8: 12.9, 4: 21.7}
@@ -133,6 +134,7 @@ def sample(number: int, bits: int, side: int, uptime: float, rng: random.Random)
         cpu_mask="fc",
         rested_seconds=10 + 5 * rng.random(),
         rest_reached=number < 4,
+        conditions=GOOD,
         before=state(uptime, heat),
         after=state(uptime + total, heat + 9),
         trace=trace(total, heat, rng),
@@ -179,9 +181,7 @@ def result(
             bits=bits, resolution=side, vision_bits=16, visual_tokens=VISION[side][1]
         ),
         protocol=PROTOCOL,
-        conditions=Conditions(
-            screen_on=True, battery_percent=81, charging=False, battery_saver=False
-        ),
+        conditions=GOOD,
         run="20260314T092653Z",
         started="2026-03-14T09:26:53Z",
         bandwidth_bytes_per_second=42.5e9,

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from imp_deploy import results
+from imp_deploy.bench.report.read import read
 from imp_deploy.bench.report.rows import Row
 from imp_deploy.errors import BadInput
+from imp_deploy.results import Result
 from tests.bench.report import made
 
 
@@ -177,7 +179,46 @@ def test_bad_input_is_one_sentence(name: str, says: str, tmp_path: Path) -> None
     assert text.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["newer", "none", "broken", "typed"])
+def just_begun() -> Result:
+    """As `bench` writes it before the first repetition."""
+    return made.result(8, 384, samples=(), complete=False)
+
+
+def test_a_measurement_that_has_just_begun_does_not_stop_the_report(tmp_path: Path) -> None:
+    """Whoever looks at the first variants while the others are measured gets a report."""
+    folder = made.saved(tmp_path / "all", made.result(4, 196), just_begun())
+    (row,) = json.loads(made.report(folder, "--json").stdout)["rows"]
+    assert (row["bits"], row["resolution"]) == (4, 196)
+    told: list[str] = []
+    assert len(read([folder], note=told.append)) == 1
+    assert told == [f"{folder / 'result-1.json'} holds no sample yet and is left out."]
+    empty = made.saved(tmp_path / "empty", just_begun())
+    assert len(json.loads(made.report(folder, empty, "--json").stdout)["rows"]) == 1
+    for places in ([folder, folder / "result-1.json"], [empty], [empty / "result-0.json"]):
+        with pytest.raises(BadInput, match="no sample"):
+            made.report(*places)
+
+
+def test_results_without_a_share_of_the_bandwidth(tmp_path: Path) -> None:
+    """On a GPU, the bandwidth of the processor's cores says nothing: no share, and no crash."""
+    ndk = replace(made.RUNNER, target="android-ndk")
+    gpu = made.result(8, 196, runner=ndk, bandwidth_bytes_per_second=0.0)
+    assert results.bandwidth_share(gpu) is None
+    for number, folder in enumerate(
+        (
+            made.saved(tmp_path / "gpu", gpu),
+            made.saved(tmp_path / "both", gpu, made.result(), replace(gpu, runner=made.RUNNER)),
+        )
+    ):
+        for form in ("md", "html", "csv"):
+            text = made.report(folder, "--format", form).stdout
+            assert "None" not in text
+            assert ("share reached by decoding" in text) == (form == "md" and number == 1)
+        rows = json.loads(made.report(folder, "--json").stdout)["rows"]
+        assert [row["bandwidth_share"] is None for row in rows].count(False) == number
+
+
+@pytest.mark.parametrize("name", ["newer", "broken", "typed"])
 def test_a_damaged_result_in_a_folder_is_not_passed_over(name: str, tmp_path: Path) -> None:
     """Else the report would lack a variant, and nobody would know."""
     damaged = bad(tmp_path)[name]
