@@ -68,8 +68,8 @@ class AdbDevice:
                     f"after {timeout:.0f} s."
                 ) from None
             raise DeviceError(
-                f"{self.name}: `{_short(command)}` did not end within {timeout:.0f} s; see what else "
-                "the phone does, restart it if it hangs, and run the same command again."
+                f"{self.name}: `{_short(command)}` did not end within {timeout:.0f} s; look at "
+                "what else the phone does, and run the same command again."
             ) from None
         finally:
             stream.close()
