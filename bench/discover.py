@@ -89,6 +89,15 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def well_formed(name: str) -> bool:
+    """Whether it is one of FORMS, whatever there is."""
+    try:
+        _parse(name)
+    except DeviceError:
+        return False
+    return True
+
+
 def connect(name: str, *, note: Note | None = None, wait: float = 30.0) -> Device:
     """A connection to a device that is ready. `note` is told to ask for the dialog on the phone,
     for which `wait` seconds are given. The virtual phone has to be started: `connected`."""

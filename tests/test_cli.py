@@ -117,6 +117,7 @@ def test_bad_values(made: Path, tmp_path: Path) -> None:
         ["run", "a", "--image", "b"],
         ["run", "a", "--image", "b", "--prompt", "c", "--max-tokens", "0"],
         ["run", "a", "--image", "b", "--prompt", "c", "--device", "toaster"],
+        ["bench", "a", "--device", "tcp:nowhere"],
         ["inspect"],
         ["nonsense"],
     ],

@@ -12,6 +12,7 @@ import typer
 from imp_deploy.cli.output import (
     JsonFlag,
     console,
+    device_name,
     gib,
     note,
     numbers,
@@ -102,7 +103,7 @@ def command(
 
     if any(math.isnan(value) for value in (cooldown or 0.0, cooldown_seconds, timeout)):
         raise typer.BadParameter("nan is no number of seconds or degrees")
-    names = choose(device or ())
+    names = choose([device_name(name) for name in device or ()])
     if clean:
         _clean(names, force=force, as_json=as_json)
         return

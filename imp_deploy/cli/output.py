@@ -121,6 +121,18 @@ def gib(count: int) -> str:
     return f"{count} B"
 
 
+def device_name(name: str) -> str:
+    """A `--device` as it stands; one that has none of the forms is wrong usage."""
+    from imp_deploy.bench.discover import FORMS, well_formed
+
+    if not well_formed(name):
+        raise typer.BadParameter(
+            f"{name!r} names no device; give {FORMS} (`imp-deploy devices` lists them)",
+            param_hint="--device",
+        )
+    return name
+
+
 def numbers(text: str | None, allowed: tuple[int, ...] | None, option: str) -> tuple[int, ...]:
     """`"16,8,4"` as integers; wrong ones are wrong usage."""
     values = []

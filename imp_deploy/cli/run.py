@@ -11,6 +11,7 @@ from imp_deploy.bundle import Variant
 from imp_deploy.cli.output import (
     JsonFlag,
     console,
+    device_name,
     note,
     print_json,
     progress_bar,
@@ -40,6 +41,7 @@ def command(
 ) -> None:
     from imp_deploy.ask import ask as on_host
 
+    device_name(device)
     loaded = bundles.load(bundle)
     variant = bundles.choose(loaded, bits=bits, resolution=resolution, vision_bits=vision_bits)
     emulated = False

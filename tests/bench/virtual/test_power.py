@@ -129,8 +129,7 @@ def test_a_busybox_with_libraries_is_refused(
 def test_a_terminal_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     served = subprocess.Popen(
         [
-            *(sys.executable, "-c"),
-            "import typer; from imp_deploy.cli import virtual; typer.run(virtual.command)",
+            *(sys.executable, "-m", "imp_deploy", "virtual"),
             *("--json", "--port", "0", "--folder", str(tmp_path / "state"), "--fault", "noise"),
         ],
         stdout=subprocess.PIPE,
