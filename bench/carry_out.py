@@ -90,7 +90,7 @@ def carry_out(work: Work, run: dict[Path, Result], files: dict[Path, Result]) ->
         on_news=on_news,
     )
     problems = _problems(work, ended, run, files)
-    if not any(kept.unfinished(path.parent, first.run) for path in list(run)[:1]):
+    if not kept.unfinished(next(iter(run)).parent, first.run):
         work.session.call(lambda d: remote_run.remove(d, folder))
     return problems
 

@@ -73,7 +73,8 @@ def phone(tmp_path: Path) -> Iterator[Running]:
 
 @dataclass
 class Bench:
-    """Measures as `bench` does, and keeps what it said. `on_sample` is called at each sample."""
+    """Measures as `bench` does, and keeps what it said. `on_step` is called with the
+    number of repetitions that ended since the last call."""
 
     bundle: Path
     out: Path
