@@ -13,7 +13,7 @@ from imp_deploy.bench.measure import Measured, measure
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings
 from imp_deploy.bench.subject import Subject
-from imp_deploy.errors import DeviceError, ImpError
+from imp_deploy.errors import ImpError
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def measure_all(
     """In the order of `names`; `shown` makes a place for the progress of each. What is wrong with
     one device does not stop the others."""
     reached: dict[str, Measured | Failed] = {}
+    bugs: list[Exception] = []
 
     def one(name: str) -> None:
         shows = shown()
@@ -47,9 +48,8 @@ def measure_all(
                 )
         except ImpError as error:
             reached[name] = Failed(name, error)
-        except Exception as error:  # of a thread, which nobody would hear of
-            problem = DeviceError(f"{name}: internal error: {type(error).__name__}: {error}.")
-            reached[name] = Failed(name, problem)
+        except Exception as error:
+            bugs.append(error)
 
     if len(names) == 1:
         one(names[0])
@@ -60,4 +60,6 @@ def measure_all(
             thread.start()
         for thread in threads:
             thread.join()
+    if bugs:  # nobody would hear of them in a thread
+        raise bugs[0]
     return tuple(reached[name] for name in names)

@@ -10,13 +10,17 @@ import pytest
 
 from imp_deploy import results
 from imp_deploy.bench import programs
+from imp_deploy.bench.carry_out import Shown
 from imp_deploy.bench.discover import connected
+from imp_deploy.bench.many import Failed, measure_all
+from imp_deploy.bench.measure import Measured
 from imp_deploy.bench.store_clean import clean
 from imp_deploy.bench.subject import prepare
 from imp_deploy.bench.virtual import settings as virtual
 from imp_deploy.bench.virtual.power import Running, powered
 from imp_deploy.build.target import I8MM
 from imp_deploy.errors import BadInput, DeviceError
+from imp_deploy.progress import Unseen
 from tests.bench.measuring.conftest import ONE_VARIANT, SETTINGS, Bench, only
 from tests.small import SIDE
 
@@ -145,3 +149,27 @@ def test_an_own_prompt_picture_and_length(bench: Bench, demo_checkpoint: Path) -
     assert result.protocol.name == "custom"
     assert result.samples[0].tokens.generated == 5
     assert result.variant.resolution == SIDE
+
+
+def test_two_phones_are_measured_at_the_same_time_and_a_third_stops_nobody(
+    bench: Bench, phone: Running, tmp_path: Path
+) -> None:
+    settings = replace(ONE_VARIANT, repetitions=2)
+    quiet = Shown(pushing=Unseen(), measuring=Unseen(), say=bench.said.append)
+    with powered(virtual.Settings(folder=tmp_path / "second")) as other:
+        names = [f"tcp:{phone.serial}", "tcp:127.0.0.1:1", f"tcp:{other.serial}"]
+        first, lost, second = measure_all(
+            names,
+            prepare(bench.bundle, settings),
+            settings,
+            out=bench.out,
+            force=False,
+            shown=lambda: quiet,
+        )
+    assert isinstance(lost, Failed)
+    assert "tcp:127.0.0.1:1" in str(lost.error)
+    assert isinstance(first, Measured)
+    assert isinstance(second, Measured)
+    assert only(first).complete
+    assert only(second).complete
+    assert len(list(bench.out.glob("*.json"))) == 2
