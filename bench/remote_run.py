@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from imp_deploy.bench import describe, detached
 from imp_deploy.bench.device import Device, checked, quoted
 from imp_deploy.bench.plan import RESULTS
 
+_END_SECONDS = 10.0
 _ATTEMPT = re.compile(r"log-(\d+)\.jsonl")
 
 
@@ -103,6 +105,11 @@ def last_words(device: Device, folder: RunFolder) -> str:
 
 
 def remove(device: Device, folder: RunFolder) -> None:
+    """Once the job is gone: its last sample is there a moment before it has ended, and it would
+    write into the folder while that is removed."""
+    deadline = time.monotonic() + _END_SECONDS
+    while detached.running(device, folder.path) and time.monotonic() < deadline:
+        time.sleep(0.1)
     checked(device, quoted(["rm", "-r", "-f", folder.path]))
 
 
