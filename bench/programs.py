@@ -12,7 +12,7 @@ from imp_deploy.bench.device import Device, Output, quoted
 from imp_deploy.build.host import NAME as HOST
 from imp_deploy.build.host import build_host
 from imp_deploy.build.phone import build_phone
-from imp_deploy.build.target import NDK, best_target
+from imp_deploy.build.target import NDK, TARGETS, best_target
 from imp_deploy.errors import DeviceError
 from imp_deploy.files import sha256_of
 from imp_deploy.progress import Progress
@@ -21,7 +21,6 @@ from imp_deploy.results import DeviceRecord, RunnerRecord
 _ABI = "arm64-v8a"
 _SIGILL = 128 + 4  # as a shell reports it
 _BANDWIDTH_SECONDS = 60.0
-_WORD = {True: HOST, False: "android"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +95,11 @@ def _printed(device: Device, output: Output, program: Program) -> dict[str, Any]
     except ValueError:
         value = None
     if not isinstance(value, dict):
+        # `build android` makes all that zig builds; the others are called as they are.
+        zig = any(program.target == target.name for target in TARGETS)
+        what = "android" if zig else program.target
         raise DeviceError(
             f"{device.name}: the runner {program.target} does not run on this device; build it "
-            f"again with `imp-deploy build {_WORD[program.target == HOST]} --force`, or report it. "
-            f"{output.evidence()}"
+            f"again with `imp-deploy build {what} --force`, or report it. {output.evidence()}"
         )
     return value
