@@ -66,7 +66,7 @@ def test_a_link_that_breaks_or_babbles_costs_nothing(
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("kill=9@0", "killed"), ("kill=4@0", "illegal_instruction"), ("kill=11@0", "crashed")],
+    [("kill=9@0.2", "killed"), ("kill=4@0.2", "illegal_instruction"), ("kill=11@0.2", "crashed")],
 )
 def test_a_killed_repetition_is_named_and_made_up_for(
     bench: Bench, phone: Running, fault: str, kind: str
