@@ -30,5 +30,11 @@ class CheckFailed(ImpError):
     exit_code = 5
 
 
+class Undecided(ImpError):
+    """A check could not decide: inconclusive or incomparable."""
+
+    exit_code = 6
+
+
 class Interrupted(BaseException):
     """Ctrl+C. Not KeyboardInterrupt, which typer turns into an exit without a word."""

@@ -1,0 +1,18 @@
+"""Every benchmark, by the name that `--task` takes. A new one is a file and a line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imp_deploy.bench.tasks import demo
+from imp_deploy.bench.tasks.task import Task
+from imp_deploy.errors import BadInput
+
+TASKS: Final[dict[str, Task]] = {task.name: task for task in (demo.TASK,)}
+
+
+def task(name: str) -> Task:
+    found = TASKS.get(name)
+    if found is None:
+        raise BadInput(f"There is no task {name!r}; there are {', '.join(TASKS)}.")
+    return found
