@@ -22,8 +22,9 @@ class Step:
     `side` in pixels. The last three name files that the runner writes: float32 embeddings
     [visual tokens, hidden], float32 logits [generated, vocabulary] and uint8 pixels
     [side, side, 3]. `text_tokens`: makes the text exactly so long, for measurements of latency, by
-    dropping tokens from its start or repeating it; None: the text as it is. Paths are those of the
-    machine that the runner runs on."""
+    dropping tokens from its start or repeating it; None: the text as it is. `force`: these tokens are
+    the answer, `max_tokens` of them, whatever the model finds most likely; `logits` are then what
+    it gave before each. Paths are those of the machine that the runner runs on."""
 
     id: str
     prompt: str
@@ -33,6 +34,7 @@ class Step:
     side: int = 0
     mode: Mode = "squash"
     ignore_eog: bool = False
+    force: tuple[int, ...] | None = None
     embeddings: PurePath | None = None
     logits: PurePath | None = None
     pixels: PurePath | None = None
@@ -42,7 +44,10 @@ class Step:
 class Job:
     """`cpu_mask`: hexadecimal, bit n is CPU n; "": all that the system allows. `threads` 0, or more
     than there are CPUs in the mask: as many as these. `warmup`: touches all weights before the
-    first step, as part of loading. `sample_ms` 0: nothing is sampled during a step."""
+    first step, as part of loading. `sample_ms` 0: nothing is sampled during a step. `wait`: images
+    may come later, each under its name only when it is whole; after so many seconds without the one
+    that is needed the run ends. `reuse`: a step about the same image as the one before it starts
+    behind the image, with the same answer; its times lack what it did not do."""
 
     model: PurePath
     mmproj: PurePath
@@ -52,6 +57,8 @@ class Job:
     cpu_mask: str = ""
     warmup: bool = False
     sample_ms: int = 0
+    wait: int = 0
+    reuse: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +134,17 @@ def job_text(job: Job) -> str:
         lines.append(_line("cpu_mask", job.cpu_mask))
     lines.append(_line("warmup", int(job.warmup)))
     lines.append(_line("sample_ms", job.sample_ms))
+    if job.wait:
+        lines.append(_line("wait", job.wait))
+    if job.reuse:
+        lines.append(_line("reuse", 1))
     lines += [_line("stop", text) for text in job.stop]
     for step in job.steps:
         lines += ["step", _line("id", step.id), _line("prompt", step.prompt)]
         lines.append(_line("max_tokens", step.max_tokens))
         lines.append(_line("ignore_eog", int(step.ignore_eog)))
+        if step.force is not None:
+            lines.append(_line("force", " ".join(map(str, step.force))))
         if step.text_tokens is not None:
             lines.append(_line("text_tokens", step.text_tokens))
         if step.image is not None:

@@ -62,6 +62,10 @@ void decode_image(llama_context * context, const Model & model, const VisualToke
     decode(context, nullptr, visual.embeddings, visual.count, want_logits);
 }
 
+bool keep_first(llama_context * context, int positions) {
+    return llama_memory_seq_rm(llama_get_memory(context), /*sequence*/ 0, positions, /*to the end*/ -1);
+}
+
 const float * last_logits(llama_context * context) {
     const float * logits = llama_get_logits_ith(context, -1);
     if (logits == nullptr) {

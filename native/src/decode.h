@@ -15,6 +15,9 @@ void decode_tokens(llama_context * context, std::vector<llama_token> tokens, boo
 /// Puts the embeddings of `visual` into the context. `want_logits` asks for the logits behind the last one.
 void decode_image(llama_context * context, const Model & model, const VisualTokens & visual, bool want_logits);
 
+/// Takes all but its first `positions` entries out of the context. False when it cannot do that.
+bool keep_first(llama_context * context, int positions);
+
 /// The logits [n_vocab] behind the last token that was decoded with `want_logits`; waits for them.
 const float * last_logits(llama_context * context);
 

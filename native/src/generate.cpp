@@ -38,21 +38,27 @@ Generation generate(llama_context * context, const Model & model, const StopRule
             decode_tokens(context, {answer.tokens.back()}, /*want_logits*/ true);
         }
         const float * logits = last_logits(context);
-        const int     token = argmax(logits, n_vocab);
-        if (token < 0) {
+        const int     likeliest = argmax(logits, n_vocab);
+        if (likeliest < 0) {
             throw StepError("decode", "the model gave logits of which none is a number; its weights may have overflowed");
         }
         if (keep_logits) {
             answer.logits.insert(answer.logits.end(), logits, logits + n_vocab);
         }
-        if (!rules.ignore_eog && llama_vocab_is_eog(model.vocab, token)) {
+        const int token = rules.force.empty() ? likeliest : rules.force[answer.tokens.size()];
+        if (token >= n_vocab) {
+            throw StepError("prompt", "the token " + std::to_string(token) + " of `force` is not among the model's " +
+                                          std::to_string(n_vocab));
+        }
+        const bool goes_on = rules.ignore_eog || !rules.force.empty();
+        if (!goes_on && llama_vocab_is_eog(model.vocab, token)) {
             answer.stop = "eog";
             break;
         }
         answer.tokens.push_back(token);
         const size_t known = answer.text.size();
         answer.text += token_text(model.vocab, token);
-        const size_t cut = rules.ignore_eog ? answer.text.npos : find_stop(answer.text, known, rules.strings);
+        const size_t cut = goes_on ? answer.text.npos : find_stop(answer.text, known, rules.strings);
         if (cut != answer.text.npos) {
             answer.text.resize(cut);
             answer.stop = "string";

@@ -12,6 +12,7 @@ struct StopRules {
     int                              max_tokens;
     bool                             ignore_eog; // then neither EOG tokens nor `strings` end it
     const std::vector<std::string> & strings;
+    const std::vector<int32_t> &     force; // not empty: max_tokens tokens to take instead of the most likely
 };
 
 /// An answer.

@@ -13,6 +13,7 @@ constexpr int max_count = 1 << 24; // of tokens; far above any context, far belo
 constexpr int max_side = 1 << 13;  // pixels
 constexpr int max_threads = 512;   // GGML_MAX_N_THREADS
 constexpr int max_sample_ms = 60000;
+constexpr int max_wait = 86400; // seconds
 
 class JobReader {
 public:
@@ -62,6 +63,10 @@ private:
             job_.warmup = pairs_.number(0, 1) == 1;
         } else if (key == "sample_ms") {
             job_.sample_ms = pairs_.number(0, max_sample_ms);
+        } else if (key == "wait") {
+            job_.wait = pairs_.number(0, max_wait);
+        } else if (key == "reuse") {
+            job_.reuse = pairs_.number(0, 1) == 1;
         } else if (key == "context") {
             job_.context = pairs_.number(0, max_count);
         } else if (key == "batch") {
@@ -101,6 +106,8 @@ private:
             step.max_tokens = pairs_.number(0, max_count);
         } else if (key == "ignore_eog") {
             step.ignore_eog = pairs_.number(0, 1) == 1;
+        } else if (key == "force") {
+            step.force = pairs_.numbers(0, max_count);
         } else if (key == "embeddings") {
             step.embeddings = pairs_.not_empty();
         } else if (key == "logits") {
@@ -120,6 +127,11 @@ private:
         }
         for (const char * key : {"id", "prompt", "max_tokens"}) {
             pairs_.require(key, "the step");
+        }
+        const Step & step = job_.steps.back();
+        if (pairs_.given("force") && int(step.force.size()) != step.max_tokens) {
+            pairs_.fail_block("the step's `force` has " + std::to_string(step.force.size()) +
+                              " tokens, and its max_tokens is " + std::to_string(step.max_tokens));
         }
         if (pairs_.given("image")) {
             pairs_.require("side", "the step, which has an image,");

@@ -10,6 +10,8 @@
 //     threads 6                              0 or left out, or more than CPUs allowed: as many as these
 //     warmup 1                               1: touches all weights before the first step, as part of loading
 //     sample_ms 200                          0 or left out: nothing is sampled during a step
+//     wait 60                                seconds; 0 or left out: an image that is not there is an error
+//     reuse 1                                1: a step about the same image as the one before it starts behind it
 //     context 0                              tokens; 0 or left out: enough for the largest step
 //     batch 0                                tokens; 0 or left out: llama.cpp's default
 //     ubatch 0                               tokens; likewise
@@ -20,6 +22,7 @@
 //     text_tokens 41                         optional; makes the text exactly so long, see struct Step
 //     max_tokens 64
 //     ignore_eog 0                           1: neither EOG nor stop strings end the answer
+//     force 5 17 2                           optional; these tokens are the answer, max_tokens of them
 //     logits 1.logits                        optional files to write; see struct Step
 //     image cat.jpg                          the keys from here on belong to a step with an image
 //     side 196
@@ -30,6 +33,7 @@
 
 #include "cpus.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,6 +57,9 @@ struct Step {
     SquareMode  mode = SquareMode::squash;
     int         max_tokens = 0;
     bool        ignore_eog = false; // generate exactly max_tokens: neither EOG tokens nor stop strings end it
+    // Not empty: each of these tokens is taken instead of the most likely one, nothing else ends the
+    // answer, and `logits` are what the model gave before each of them.
+    std::vector<int32_t> force;
     std::string embeddings;         // path; raw float32 [visual tokens, n_embd]
     std::string logits;             // path; raw float32 [chosen tokens, an EOG included, n_vocab]
     std::string pixels;             // path; raw uint8 [side, side, 3]
@@ -66,6 +73,12 @@ struct Job {
     std::optional<cpu_set_t> cpu_mask; // the CPUs to run on
     bool                     warmup = false;
     int                      sample_ms = 0;
+    // Whoever started this run still brings images, each under its name only when it is whole; after
+    // so many seconds without the one that is needed the run ends.
+    int                      wait = 0;
+    // Then neither the image is encoded nor the text before it is decoded again. Answers stay the
+    // same, bit by bit; the times of such a step lack what it did not do.
+    bool                     reuse = false;
     int                      context = 0; // tokens
     int                      batch = 0;   // tokens
     int                      ubatch = 0;  // tokens

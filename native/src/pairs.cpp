@@ -83,6 +83,23 @@ int PairReader::number(int low, int high) const {
     return number;
 }
 
+std::vector<int32_t> PairReader::numbers(int low, int high) const {
+    std::vector<int32_t> numbers;
+    for (std::string_view rest = value_;;) {
+        const size_t end = rest.find(' ');
+        int          number = 0;
+        if (!parse_int(rest.substr(0, end), low, high, number)) {
+            fail("`" + key_ + "` is not a row of whole numbers from " + std::to_string(low) + " to " +
+                 std::to_string(high) + ", one space apart");
+        }
+        numbers.push_back(number);
+        if (end == rest.npos) {
+            return numbers;
+        }
+        rest.remove_prefix(end + 1);
+    }
+}
+
 double PairReader::decimal(double low, double high) const {
     const size_t           point = value_.find('.');
     const std::string_view whole = std::string_view(value_).substr(0, point);

@@ -3,9 +3,11 @@
 // may begin a block of keys. Jobs and plans are written so.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace imp {
 
@@ -32,6 +34,9 @@ public:
 
     /// The value, a whole number from `low` to `high`.
     int number(int low, int high) const;
+
+    /// The value, one or more whole numbers from `low` to `high` with one space between them.
+    std::vector<int32_t> numbers(int low, int high) const;
 
     /// The value, a number with an optional decimal fraction, from `low` (not negative) to `high`.
     double decimal(double low, double high) const;

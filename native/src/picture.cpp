@@ -1,5 +1,6 @@
 #include "picture.h"
 
+#include "clock.h"
 #include "errors.h"
 #include "files.h"
 #include "preprocess.h"
@@ -7,7 +8,10 @@
 #include "mtmd-helper.h"
 
 #include <algorithm>
+#include <chrono>
 #include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 namespace imp {
 
@@ -32,6 +36,17 @@ void check_file(const std::string & path) {
 }
 
 } // namespace
+
+void wait_for_picture(const std::string & path, int seconds) {
+    const Stopwatch clock;
+    while (access(path.c_str(), F_OK) != 0) {
+        if (clock.seconds() > seconds) {
+            throw RunError("nobody brought the image " + path + " within " + std::to_string(seconds) + " s");
+        }
+        // Short at first: on a computer the next image is a matter of milliseconds.
+        std::this_thread::sleep_for(std::chrono::milliseconds(clock.seconds() < 0.1 ? 1 : 50));
+    }
+}
 
 Image read_picture(const mtmd_context * vision, const std::string & path) {
     check_file(path);

@@ -8,6 +8,10 @@
 
 namespace imp {
 
+/// Waits until there is a file `path`. Throws RunError after `seconds` without one.
+void wait_for_picture(const std::string & path, int seconds);
+
+
 /// Decodes the picture file `path` to RGB with libmtmd's decoder (PNG, JPEG, BMP, GIF, PPM, and what
 /// else stb_image reads). Transparency is dropped, EXIF rotation is not applied.
 /// Throws StepError of kind "image".

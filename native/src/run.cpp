@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "job.h"
 #include "log.h"
+#include "picture.h"
 #include "results.h"
 #include "step.h"
 #include "vision.h"
@@ -15,6 +16,8 @@
 namespace imp {
 
 namespace {
+
+constexpr double longest_unsynced = 1; // seconds of answers that are lost with the power
 
 /// What the context must hold.
 struct Need {
@@ -42,13 +45,15 @@ Need largest_fitting(const Model & model, const std::vector<const Step *> & step
 
 /// The line of results for `step`, whether it succeeds or not.
 std::string line_for(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
-                     const Step & step, int limit, double load_seconds) {
+                     const Step & step, int limit, double load_seconds, Prefix & prefix) {
     forget_logs();
     try {
-        return run_step(model, context, sensors, job, step, limit, load_seconds);
+        return run_step(model, context, sensors, job, step, limit, load_seconds, prefix);
     } catch (const StepError & error) {
+        prefix = {};
         return error_line(step, error.kind, error.what());
     } catch (const std::exception & error) { // an image that exhausts the memory must not end the run
+        prefix = {};
         return error_line(step, "decode", error.what());
     }
 }
@@ -71,10 +76,20 @@ void run_steps(const Job & job, const std::vector<const Step *> & steps, Results
     }
     const double  load_seconds = load.seconds();
     const Sensors sensors;
+    Prefix        prefix;
+    Stopwatch     unsynced;
     for (const Step * step : steps) {
-        results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds));
-        results.sync();
+        if (job.wait > 0 && !step->image.empty() && !(job.reuse && prefix.is_of(*step))) {
+            wait_for_picture(step->image, job.wait);
+        }
+        results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds, prefix));
+        // Each takes the disk some milliseconds, as short answers take the model.
+        if (unsynced.seconds() >= longest_unsynced) {
+            results.sync();
+            unsynced = {};
+        }
     }
+    results.sync();
 }
 
 } // namespace

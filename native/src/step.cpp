@@ -15,7 +15,6 @@
 #include "vision.h"
 
 #include <algorithm>
-
 #include <optional>
 
 namespace imp {
@@ -31,14 +30,12 @@ struct Times {
 };
 
 struct Result {
-    Prompt                      prompt;
-    std::optional<Image>        square; // what the vision tower saw
-    std::optional<VisualTokens> visual;
-    Generation                  answer;
-    Times                       times;
-    State                       before;
-    State                       after;
-    Trace                       trace;
+    Prompt     prompt;
+    Generation answer;
+    Times      times;
+    State      before;
+    State      after;
+    Trace      trace;
 };
 
 void check(const Model & model, const Step & step, int limit) {
@@ -53,23 +50,43 @@ void check(const Model & model, const Step & step, int limit) {
     }
 }
 
-void decode_prompt(llama_context * context, const Model & model, const Result & result) {
-    const bool text_behind = !result.prompt.after.empty();
-    decode_tokens(context, result.prompt.before, /*want_logits*/ !result.visual);
-    if (result.visual) {
-        decode_image(context, model, *result.visual, /*want_logits*/ !text_behind);
-        decode_tokens(context, result.prompt.after, /*want_logits*/ true);
+/// Leaves in the context what `prefix` says when the prompt begins with that, and nothing otherwise.
+bool starts_behind(llama_context * context, const Prompt & prompt, const Prefix & prefix) {
+    // The logits behind an image at the end of the prompt are not kept.
+    if (prefix.decoded && prompt.has_image && !prompt.after.empty() && prefix.before == prompt.before &&
+        keep_first(context, prefix.positions())) {
+        return true;
+    }
+    llama_memory_clear(llama_get_memory(context), /*data*/ false);
+    return false;
+}
+
+void decode_prompt(llama_context * context, const Model & model, const Prompt & prompt, Prefix & prefix) {
+    const bool text_behind = !prompt.after.empty();
+    if (!starts_behind(context, prompt, prefix)) {
+        prefix.decoded = false;
+        decode_tokens(context, prompt.before, /*want_logits*/ !prompt.has_image);
+        if (prompt.has_image) {
+            decode_image(context, model, *prefix.visual, /*want_logits*/ !text_behind);
+            prefix.before = prompt.before;
+            prefix.decoded = true;
+        }
+    }
+    if (prompt.has_image) {
+        decode_tokens(context, prompt.after, /*want_logits*/ true);
     }
     llama_synchronize(context);
 }
 
 Result answer(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
-              const Step & step) {
+              const Step & step, Prefix & prefix) {
     std::optional<Image> picture;
-    if (!step.image.empty()) {
-        picture = read_picture(model.vision.get(), step.image);
+    if (!job.reuse || !prefix.is_of(step)) {
+        prefix = {};
+        if (!step.image.empty()) {
+            picture = read_picture(model.vision.get(), step.image);
+        }
     }
-    llama_memory_clear(llama_get_memory(context), /*data*/ false);
 
     // Temperatures that take a program to get are only worth it where samples are: thousands of
     // questions of an evaluation do without.
@@ -82,19 +99,21 @@ Result answer(const Model & model, llama_context * context, const Sensors & sens
     sampler.start();
     if (picture) {
         const Stopwatch vision;
-        result.square = make_square(*picture, step.side, step.mode);
-        result.visual = encode_image(model, *result.square);
+        prefix.square = make_square(*picture, step.side, step.mode);
+        prefix.visual = encode_image(model, *prefix.square);
+        prefix.path = step.image;
+        prefix.mode = step.mode;
         result.times.vision = vision.seconds();
     }
     result.prompt = tokenize_prompt(model, step);
 
     const Stopwatch prompt;
-    decode_prompt(context, model, result);
+    decode_prompt(context, model, result.prompt, prefix);
     result.times.prompt = prompt.seconds();
 
     const Stopwatch generation;
     result.answer =
-        generate(context, model, {step.max_tokens, step.ignore_eog, job.stop}, /*keep_logits*/ !step.logits.empty());
+        generate(context, model, {step.max_tokens, step.ignore_eog, job.stop, step.force}, /*keep_logits*/ !step.logits.empty());
     result.times.generate = generation.seconds();
     result.times.total = total.seconds();
 
@@ -104,17 +123,17 @@ Result answer(const Model & model, llama_context * context, const Sensors & sens
     return result;
 }
 
-void write_outputs(const Model & model, const Step & step, const Result & result) {
+void write_outputs(const Model & model, const Step & step, const Result & result, const Prefix & prefix) {
     if (!step.embeddings.empty()) {
         const size_t width = size_t(llama_model_n_embd_inp(model.llm.get()));
-        const size_t values = width * size_t(result.visual->count);
-        write_whole_file(step.embeddings, result.visual->embeddings, values * sizeof(float));
+        const size_t values = width * size_t(prefix.visual->count);
+        write_whole_file(step.embeddings, prefix.visual->embeddings, values * sizeof(float));
     }
     if (!step.logits.empty()) {
         write_whole_file(step.logits, result.answer.logits.data(), result.answer.logits.size() * sizeof(float));
     }
     if (!step.pixels.empty()) {
-        write_whole_file(step.pixels, result.square->pixels.data(), result.square->pixels.size());
+        write_whole_file(step.pixels, prefix.square->pixels.data(), prefix.square->pixels.size());
     }
 }
 
@@ -137,14 +156,14 @@ void warm_up(const Model & model, llama_context * context) {
 }
 
 std::string run_step(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
-                     const Step & step, int limit, double load_seconds) {
+                     const Step & step, int limit, double load_seconds, Prefix & prefix) {
     check(model, step, limit);
-    const Result result = answer(model, context, sensors, job, step);
-    write_outputs(model, step, result);
+    const Result result = answer(model, context, sensors, job, step, prefix);
+    write_outputs(model, step, result, prefix);
 
     JsonObject tokens;
     tokens.integer("text", result.prompt.text_tokens());
-    tokens.integer("visual", result.visual ? result.visual->count : 0);
+    tokens.integer("visual", prefix.visual ? prefix.visual->count : 0);
     tokens.integer("generated", int64_t(result.answer.tokens.size()));
     JsonObject seconds;
     seconds.number("load", load_seconds);

@@ -2,6 +2,7 @@
 
 #include "job.h"
 #include "model.h"
+#include "prefix.h"
 #include "sensors.h"
 
 #include <string>
@@ -34,11 +35,11 @@ int count_positions(const Model & model, const Step & step);
 /// have been touched when the first step begins. Leaves the context empty. Throws StepError.
 void warm_up(const Model & model, llama_context * context);
 
-/// Answers one step in an emptied `context`, writes the files that it asks for, and returns its
-/// line of results. `limit` is the number of positions that a step may take, `load_seconds` what
-/// loading took this process. Throws StepError.
+/// Answers one step, writes the files that it asks for, and returns its line of results. `limit` is
+/// the number of positions that a step may take, `load_seconds` what loading took this process.
+/// `prefix` says what `context` holds, before and after. Throws StepError.
 std::string run_step(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
-                     const Step & step, int limit, double load_seconds);
+                     const Step & step, int limit, double load_seconds, Prefix & prefix);
 
 /// The line of results for a step that failed with `error`.
 std::string error_line(const Step & step, const char * kind, const std::string & message);

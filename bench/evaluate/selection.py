@@ -1,0 +1,68 @@
+"""Which of a benchmark's questions are asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from imp_deploy.bench.evaluate.sample import sample
+from imp_deploy.bench.tasks.task import Question, Task
+from imp_deploy.errors import BadInput
+from imp_deploy.evaluation import TaskRecord
+
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """`questions` in the order of the benchmark's files."""
+
+    task: Task
+    record: TaskRecord
+    questions: tuple[Question, ...]
+
+
+def select(
+    task: Task,
+    data: Path | None,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = SEED,
+) -> Selection:
+    """Reads the benchmark in `data` and draws at most `limit` of its questions (None: all)."""
+    if data is None and task.needs_data:
+        raise BadInput(f"{task.title} needs its files; give --data a folder with {task.data}.")
+    loaded = task.read(Path() if data is None else data, split)
+    questions = loaded.questions
+    if limit is not None:
+        questions = sample(questions, limit, seed)
+    if not questions:
+        raise BadInput(
+            f"Of {task.title}, {len(loaded.questions)} questions were read and none is left to "
+            "ask; give a larger --limit."
+        )
+    return Selection(
+        task=task,
+        record=TaskRecord(
+            name=task.name,
+            title=task.title,
+            split=loaded.split,
+            questions=len(loaded.questions),
+            asked=len(questions),
+            seed=seed if len(questions) < len(loaded.questions) else None,
+            sha256=digest(questions),
+        ),
+        questions=questions,
+    )
+
+
+def digest(questions: tuple[Question, ...]) -> str:
+    """Over what is asked and what is right, in order."""
+    total = hashlib.sha256()
+    for question in questions:
+        entry = [question.id, question.text, question.picture.key, question.truth]
+        total.update(json.dumps(entry, sort_keys=True, ensure_ascii=True).encode() + b"\n")
+    return total.hexdigest()
