@@ -63,7 +63,7 @@ def follow(
         if now.finished or len(now.samples) == len(repetitions):
             return Ended("finished")
         if not alive:
-            return session.call(lambda d: _why_gone(d, folder))
+            return session.call(lambda d: why_gone(d, folder))
         if time.monotonic() - heard > patience:
             session.call(lambda d: detached.kill(d, folder.path))
             return Ended("stuck", f"The job reported nothing for {patience:.0f} s and was killed.")
@@ -81,7 +81,8 @@ def _look(
     return alive
 
 
-def _why_gone(device: Device, folder: RunFolder) -> Ended:
+def why_gone(device: Device, folder: RunFolder) -> Ended:
+    """Of a job that is gone without having come to its end."""
     if remote_run.restarted_since(device, folder):
         reason = remote_run.restart_reason(device)
         return Ended("rebooted", f"The phone restarted during the measurement ({reason}).")

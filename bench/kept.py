@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from imp_deploy import results
 from imp_deploy.errors import BadInput
 from imp_deploy.files import hold
-from imp_deploy.results import Result
+from imp_deploy.results import DeviceRecord, Result, RunnerRecord
 
 _SAME = ("device", "runner", "bundle", "variant", "protocol")
 # The same phone, whatever the way to it, and whichever of its cores are switched off at the moment.
@@ -41,11 +42,12 @@ def sort_out(out: Path, wanted: Sequence[Result], *, force: bool) -> tuple[Resul
             old = results.load(path)
         except BadInput as error:
             raise BadInput(f"{error} Or overwrite it with --force.") from None
-        fresh = _with_volatile_of(old, fresh)
+        device, runner = with_volatile_of(old, fresh)
+        fresh = dataclasses.replace(fresh, device=device, runner=runner)
         other = [name for name in _SAME if getattr(old, name) != getattr(fresh, name)]
         if other:
             raise BadInput(
-                f"{path} holds another measurement ({_difference(old, fresh, other)}); choose "
+                f"{path} holds another measurement ({difference(old, fresh, other)}); choose "
                 "another folder with --out, or overwrite it with --force."
             )
         found.append(old)
@@ -75,18 +77,26 @@ def alone(out: Path, serial: str) -> Iterator[None]:
         yield
 
 
-def _with_volatile_of(old: Result, fresh: Result) -> Result:
-    """What may change from call to call is no difference; what the runner says of itself is known
-    only once it has been started there."""
+class _Made(Protocol):
+    """What `bench` and `eval` make on a device."""
+
+    @property
+    def device(self) -> DeviceRecord: ...
+    @property
+    def runner(self) -> RunnerRecord: ...
+
+
+def with_volatile_of(old: _Made, fresh: _Made) -> tuple[DeviceRecord, RunnerRecord]:
+    """Device and runner of `fresh`, but for what may change from call to call; what the runner says
+    of itself is known only once it has been started there."""
     device = dataclasses.replace(
         old.device, **{name: getattr(fresh.device, name) for name in _OF_DEVICE}
     )
-    runner = dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
-    return dataclasses.replace(fresh, device=device, runner=runner)
+    return device, dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
 
 
-def _difference(old: Result, fresh: Result, names: list[str]) -> str:
-    """The first things that differ, as `protocol.threads 4, now 6`."""
+def difference(old: _Made, fresh: _Made, names: list[str]) -> str:
+    """The first things that differ, as `protocol.threads was 4 now 6`."""
     shown = []
     for name in names:
         before, after = getattr(old, name), getattr(fresh, name)

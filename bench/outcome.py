@@ -49,7 +49,7 @@ def read(
     rounds = {repetition.id: repetition.round for repetition in repetitions}
     started: dict[str, dict[str, Any]] = {}
     failures: dict[str, Failure] = {}
-    for line in _lines("".join(logs)):
+    for line in lines_of("".join(logs)):
         run = line.get("run")
         if run not in rounds:
             continue
@@ -59,10 +59,10 @@ def read(
         failure = _failure(line, rounds[run])
         if failure is not None:
             failures.setdefault(run, failure)
-    now = _lines(logs[-1]) if logs else []
+    now = lines_of(logs[-1]) if logs else []
     last = now[-1] if now else {}
     samples: dict[str, Sample] = {}
-    for line in _lines(results):
+    for line in lines_of(results):
         run = line.get("step", "")
         if run in rounds and line["status"] == "ok":
             samples[run] = _sample(line, started.get(run, {}), rounds[run], warmups)
@@ -78,7 +78,7 @@ def read(
     )
 
 
-def _lines(text: str) -> list[dict[str, Any]]:
+def lines_of(text: str) -> list[dict[str, Any]]:
     """A line that is no JSON, as a sudden power loss leaves them, is passed over: its repetition
     then has no sample and is measured again."""
     values = []
@@ -124,11 +124,11 @@ def _failure(line: dict[str, Any], number: int) -> Failure | None:
         )
     if line["status"] != "ended" or line["exit"] == 0:
         return None
-    kind, message = _reason(line)
+    kind, message = reason(line)
     return Failure(round=number, kind=kind, message=message)
 
 
-def _reason(line: dict[str, Any]) -> tuple[str, str]:
+def reason(line: dict[str, Any]) -> tuple[str, str]:
     """Kind and sentence for a run of the runner that did not end with status 0."""
     signal, stderr = line["signal"], str(line["stderr"]).strip()
     if line["timed_out"]:

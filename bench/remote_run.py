@@ -40,13 +40,17 @@ class Tail:
 
     path: str
     text: str = ""
+    _bytes: int = 0
 
-    def fetch(self, device: Device) -> None:
-        """Asks for what lies behind the last whole line; a missing file is an empty one."""
-        known = len(self.text.encode())
-        argv = quoted(["tail", "-c", f"+{known + 1}", self.path])
+    def fetch(self, device: Device) -> str:
+        """Asks for what lies behind the last whole line; a missing file is an empty one. What is
+        new is also returned."""
+        argv = quoted(["tail", "-c", f"+{self._bytes + 1}", self.path])
         output = device.shell(f"{argv} 2>/dev/null")
-        self.text += output.text[: output.text.rfind("\n") + 1]
+        new = output.text[: output.text.rfind("\n") + 1]
+        self.text += new
+        self._bytes += len(new.encode())
+        return new
 
 
 def last_attempt(device: Device, folder: RunFolder) -> int:

@@ -58,7 +58,7 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
     text_tokens = settings.text_tokens
     if text_tokens is None and settings.prompt is None:
         text_tokens = PAPER_TEXT_TOKENS
-    threads, mask = _threads(settings, record)
+    threads, mask = cores_for(settings.threads, settings.cpu_mask, record)
     cooldown = settings.cooldown
     if cooldown is None:
         cooldown = 0.0 if record.kind == "host" else DEFAULT_COOLDOWN
@@ -81,12 +81,14 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
     )
 
 
-def _threads(settings: Settings, record: DeviceRecord) -> tuple[int, str]:
+def cores_for(
+    wanted: int | None, wanted_mask: str | None, record: DeviceRecord
+) -> tuple[int, str]:
     """Number of threads (0: one per core of the mask) and the mask ("" for all cores). More threads
     than big cores get all cores; the host's cores are not told apart."""
-    threads = settings.threads or 0
-    if settings.cpu_mask is not None:
-        return threads, _checked_mask(settings.cpu_mask, record)
+    threads = wanted or 0
+    if wanted_mask is not None:
+        return threads, _checked_mask(wanted_mask, record)
     if record.kind == "host":
         return threads, ""
     big = big_cores(record)

@@ -47,7 +47,8 @@ class Item:
 class Quality:
     """`reference`: what was compared with, a variant of the same bundle unless
     `reference_bundle` is another. `max_tokens`: of the reference's answers. `dropped_mass`: the
-    largest share of the reference's probability that was stored only as a sum."""
+    largest share of the reference's probability that was stored only as a sum. `pictures_sha256`:
+    over the decoded pictures, "" where it is not known."""
 
     task: TaskRecord
     bundle: BundleRecord
@@ -60,6 +61,7 @@ class Quality:
     dropped_mass: float
     started: str
     items: tuple[Item, ...]
+    pictures_sha256: str = ""
     schema: int = SCHEMA
 
 

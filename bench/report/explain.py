@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imp_deploy.bench.report import paper
-from imp_deploy.bench.report.rows import Group
+from collections.abc import Iterable
 
-TITLE = "Imp on devices: measured latency"
+from imp_deploy.bench.report import marks, paper, remarks
+from imp_deploy.bench.report.contents import Contents
 
 TERMS = (
     ("T_VE", "seconds from the decoded image to its embeddings, preprocessing included"),
@@ -35,6 +35,38 @@ COPY_TEST = (
     "a share above 100 % means that caches held some of the weights."
 )
 
+ACCURACY_HEADING = "Accuracy"
+DISTANCE_HEADING = "Distance from the reference"
+
+ACCURACY = (
+    "An accuracy stands with its 95 % confidence interval, over questions drawn like these, and "
+    "with how many were asked. It belongs to a row when it is of the very same files and the same "
+    "llama.cpp, wherever it was computed: answers are greedy, so that a device changes few of "
+    "them, by rounding. What is not complete has no score."
+)
+PARETO_TIMED = (
+    "★ marks a Pareto-optimal accuracy: no other variant of the table is at least as good in this "
+    "accuracy, in T_total and in size, and better in one of them."
+)
+PARETO_UNTIMED = (
+    "In tables without times, and in those of emulated or incomplete measurements, T_total does "
+    "not count."
+)
+PARETO = (
+    "★ marks a Pareto-optimal accuracy: no other variant of the table is at least as good in this "
+    "accuracy and in size, and better in one of them."
+)
+PARETO_POINT = (
+    "Each benchmark has its own marks, and a variant that stands alone has none. They go by point "
+    "estimates: a difference inside the confidence intervals may be chance."
+)
+DISTANCE = (
+    "The variant against its 16-bit reference, teacher-forced on the reference's own answers: KL "
+    "divergence of the next token's distribution, share of positions with the same most likely "
+    "token, perplexity of those answers relative to the reference's, and cosines of the visual "
+    "embeddings."
+)
+
 HEADINGS = {
     "measured": "Measured",
     "incomplete": "Incomplete",
@@ -58,15 +90,63 @@ CAUTIONS = {
 }
 
 
-def lead(groups: tuple[Group, ...]) -> str:
+def title(shown: Contents) -> str:
+    """By what the report holds."""
+    if shown.groups:
+        also = " and accuracy" if shown.columns else " and quality" if shown.families else ""
+        return f"Imp on devices: measured latency{also}"
+    return "Imp: measured accuracy" if shown.columns else "Imp: measured quality"
+
+
+def lead(shown: Contents) -> str:
     """How much there is, and from when."""
-    rows = [row for group in groups for row in group.rows]
+    rows = [row for group in shown.groups for row in group.rows]
     counts = []
     for standing in HEADINGS:
-        count = sum(len(g.rows) for g in groups if g.standing == standing)
+        count = sum(len(g.rows) for g in shown.groups if g.standing == standing)
         if count:
             counts.append(f"{count} {standing}")
-    days = sorted({row.date[:10] for row in rows})
-    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    noun = "result" if len(rows) == 1 else "results"
-    return f"{len(rows)} {noun} ({', '.join(counts)}), measured {when}."
+    parts = []
+    if rows:
+        what = f"{_count(len(rows), 'result')} ({', '.join(counts)})"
+        parts.append(f"{what}, measured {_days(row.date for row in rows)}.")
+    if answers := shown.answers:
+        days = _days(answer.date for answer in answers)
+        parts.append(f"{_count(len(answers), 'evaluation')}, made {days}.")
+    if distances := [d for variant in shown.variants for d in variant.distances]:
+        days = _days(distance.date for distance in distances)
+        parts.append(f"{_count(len(distances), 'measurement')} of quality, made {days}.")
+    return " ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _days(dates: Iterable[str]) -> str:
+    days = sorted({date[:10] for date in dates})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def reading(shown: Contents) -> tuple[str, ...]:
+    """The sentences about accuracies that this report needs."""
+    found: list[str] = []
+    if shown.columns:
+        found.append(ACCURACY)
+        if any(marks.timed(group) for group in shown.groups):
+            found.append(f"{PARETO_TIMED} {PARETO_UNTIMED}")
+        else:
+            found.append(PARETO)
+        found.append(PARETO_POINT)
+    if any(variant.distances for variant in shown.variants):
+        found.append(DISTANCE)
+    return tuple(found)
+
+
+def papers_accuracies(shown: Contents) -> bool:
+    """Whether one of the paper's stands in the report."""
+    return any(
+        remarks.printed(variant, column) is not None
+        for variant in shown.variants
+        for column in shown.columns
+    )

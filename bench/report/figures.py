@@ -61,6 +61,30 @@ def ticks(top: float, most: int) -> tuple[float, ...]:
     return tuple(step * i for i in range(int(top / step + 1e-9) + 1))
 
 
+def span(values: Iterable[float], *, from_zero: bool = False) -> tuple[float, float]:
+    """The range of an axis: the values with some room around them; from 0 where that is asked for
+    and the smallest value is less than half of the largest."""
+    known = list(values)
+    low, high = min(known), max(known)
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return (0.0 if from_zero and low < 0.5 * high else low - room), high + room
+
+
+def between(low: float, high: float, most: int) -> tuple[float, ...]:
+    """Round values from `low` to `high`, at most `most` steps of 1, 2 or 5 times a power of ten."""
+    step = 10 ** math.floor(math.log10((high - low) / most))
+    step = next(step * f for f in (1, 2, 5, 10) if (high - low) / (step * f) <= most)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(step * i for i in range(first, last + 1))
+
+
+def scaled(counts: Iterable[int]) -> tuple[str, int]:
+    """The unit for sizes on one axis, and how many bytes it has."""
+    top = max(counts)
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    return next(((name, one) for name, one in units if top >= one), ("B", 1))
+
+
 def tick_text(value: float) -> str:
     return f"{value:.6g}"
 

@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 from imp_deploy import __version__
 from imp_deploy.bench.report import (
+    accuracy_html,
+    asked,
     bandwidth,
     describe,
     explain,
     moments,
     paper,
     phases,
+    plots,
+    remarks,
     table_html,
     timeline,
 )
+from imp_deploy.bench.report.accuracy import Column
+from imp_deploy.bench.report.contents import Contents, shown
 from imp_deploy.bench.report.markup import Markup, tag, together, words
 from imp_deploy.bench.report.rows import Group, Row, differences
+from imp_deploy.bench.report.variants import Family
 
 
-def render(groups: tuple[Group, ...]) -> str:
+def render(contents: Contents) -> str:
     """A page that is well-formed as HTML and as XML."""
     style = files("imp_deploy.bench.report").joinpath("assets", "report.css").read_text("utf-8")
+    title = explain.title(contents)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", words(explain.TITLE)),
+        tag("title", words(title)),
         tag("style", Markup(style)),
     )
-    body = tag("body", tag("main", _top(groups), *_sections(groups), _reading(groups)))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    main = tag("main", _top(contents, title), *_sections(contents), _reading(contents))
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', main), lang='en')}\n"
 
 
-def _top(groups: tuple[Group, ...]) -> Markup:
-    parts = [tag("h1", words(explain.TITLE)), tag("p", words(explain.lead(groups)), class_="lead")]
-    if len(groups) > 1:
-        links = (
+def _top(contents: Contents, title: str) -> Markup:
+    groups = contents.groups
+    parts = [tag("h1", words(title)), tag("p", words(explain.lead(contents)), class_="lead")]
+    if len(groups) + bool(contents.families) > 1:
+        links = [
             tag(
                 "li",
                 tag("a", words(f"{g.number}. {g.hardware}"), href=f"#group-{g.number}"),
                 words(f" {_members(g)}"),
             )
             for g in groups
-        )
+        ]
+        if contents.families:
+            link = tag("a", words(_accuracy_heading(contents)), href="#accuracy")
+            text = words(" of all variants, whatever was timed")
+            links.insert(sum(g.standing == "measured" for g in groups), tag("li", link, text))
         parts.append(tag("nav", tag("ul", *links), aria_label="Groups"))
     return tag("header", *parts)
+
+
+def _accuracy_heading(contents: Contents) -> str:
+    return explain.ACCURACY_HEADING if contents.columns else explain.DISTANCE_HEADING
 
 
 def _members(group: Group) -> str:
@@ -57,21 +75,51 @@ def _members(group: Group) -> str:
     return text
 
 
-def _sections(groups: tuple[Group, ...]) -> list[Markup]:
+def _sections(contents: Contents) -> list[Markup]:
+    """The measured groups, then accuracies, then what must be read with caution."""
     sections = []
     for standing, heading in explain.HEADINGS.items():
-        members = [g for g in groups if g.standing == standing]
-        if not members:
-            continue
-        parts = [tag("h2", words(heading))]
-        if caution := explain.CAUTIONS[standing]:
-            parts.append(tag("p", words(caution), class_="caution"))
-        parts += [_group(group, members[0]) for group in members]
-        sections.append(tag("section", *parts))
+        members = [g for g in contents.groups if g.standing == standing]
+        if members:
+            parts = [tag("h2", words(heading))]
+            if caution := explain.CAUTIONS[standing]:
+                parts.append(tag("p", words(caution), class_="caution"))
+            parts += [_group(group, members[0], contents.columns) for group in members]
+            sections.append(tag("section", *parts))
+        if standing == "measured" and contents.families:
+            sections.append(_accuracy(contents))
     return sections
 
 
-def _group(group: Group, reference: Group) -> Markup:
+def _accuracy(contents: Contents) -> Markup:
+    heading = tag("h2", words(_accuracy_heading(contents)))
+    families = (_family(family, contents.columns) for family in contents.families)
+    return tag("section", heading, *families, id="accuracy")
+
+
+def _family(family: Family, every: Sequence[Column]) -> Markup:
+    identifier = f"accuracy-{family.number}"
+    about = f"llama.cpp {family.llama_cpp}, weights SHA-256 {family.weights}"
+    parts = [tag("h3", words(family.title)), tag("p", words(about), class_="quiet small wide")]
+    if columns := shown(every, family.rows):
+        parts.append(accuracy_html.table(family, columns))
+        parts.append(_remarks(remarks.of_variants(family.rows, columns)))
+        parts.append(plots.against_size(family, columns, identifier))
+        parts.append(_more(asked.TITLE, accuracy_html.evaluations(family)))
+    if any(row.distances for row in family.rows):
+        parts += [tag("h4", words(explain.DISTANCE_HEADING))] if every else []
+        parts.append(tag("p", words(explain.DISTANCE), class_="quiet small"))
+        parts.append(accuracy_html.distances(family))
+    return tag("article", *parts, id=identifier)
+
+
+def _remarks(sentences: Sequence[str]) -> Markup:
+    if not sentences:
+        return Markup("")
+    return tag("ul", *(tag("li", words(text)) for text in sentences), class_="notices")
+
+
+def _group(group: Group, reference: Group, every: Sequence[Column]) -> Markup:
     identifier = f"group-{group.number}"
     parts = [tag("h3", words(f"{group.number}. {group.hardware}"))]
     if group is not reference:
@@ -79,8 +127,11 @@ def _group(group: Group, reference: Group) -> Markup:
         parts.append(tag("p", words(text)))
         found = differences(reference, group)
         parts.append(table_html.difference_table(found, reference, group))
+    columns = shown(every, group.rows)
     parts += [
-        table_html.latency(group),
+        table_html.latency(group, columns),
+        _remarks(remarks.of_group(group, columns)),
+        plots.against_time(group, columns, identifier),
         _notices(group),
         tag("div", _phases(group), _bandwidth(group), class_="pair"),
         *_time(group, identifier),
@@ -190,20 +241,23 @@ def _more(summary: str, content: Markup) -> Markup:
     return tag("details", tag("summary", words(summary)), content)
 
 
-def _reading(groups: tuple[Group, ...]) -> Markup:
+def _reading(contents: Contents) -> Markup:
     terms = (
         tag("div", tag("dt", words(term)), tag("dd", words(meaning)))
         for term, meaning in explain.TERMS
     )
-    parts = [
-        tag("h2", words("How to read this")),
-        tag("dl", *terms, class_="terms"),
-        tag("p", words(explain.STATISTICS)),
-        tag("p", words(explain.COPY_TEST)),
-    ]
-    if any(row.paper for group in groups for row in group.rows):
+    parts = [tag("h2", words("How to read this"))]
+    if contents.groups:
+        parts.append(tag("dl", *terms, class_="terms"))
+        parts += [tag("p", words(text)) for text in (explain.STATISTICS, explain.COPY_TEST)]
+    parts += [tag("p", words(text)) for text in explain.reading(contents)]
+    if any(row.paper for group in contents.groups for row in group.rows):
         link = tag("a", words(paper.SOURCE), href=paper.LINK)
         parts.append(tag("p", words("The paper's figures: "), link, words(".")))
         parts.append(tag("p", words(f"{explain.RATIOS} {paper.RULE}")))
+    if explain.papers_accuracies(contents):
+        link = tag("a", words(paper.ACCURACY_SOURCE), href=paper.LINK)
+        text = words(f". {paper.ACCURACY_RULE}")
+        parts.append(tag("p", words("The paper's accuracies: "), link, text))
     made = f"imp-deploy {__version__}"
     return tag("footer", *parts, tag("p", words(made), class_="quiet"))

@@ -1,6 +1,6 @@
-"""Latencies that the paper printed, and the rule by which they stand beside ours.
+"""Figures that the paper printed, and the rules by which they stand beside ours.
 
-Source: arXiv 2405.12107v2, Table 4, every row of it.
+Source: arXiv 2405.12107v2, every row of its Tables 3 and 4.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from imp_deploy.results import Result
+from imp_deploy.results import BundleRecord, Result, VariantRecord
 
 SOURCE: Final = "arXiv 2405.12107v2, Table 4"
 LINK: Final = "https://arxiv.org/abs/2405.12107v2"
@@ -20,11 +20,21 @@ RULE: Final = (
     "of the name), the vision tower has 16 bits, and the protocol is the paper's."
 )
 
+ACCURACY_SOURCE: Final = "arXiv 2405.12107v2, Tables 3 and 4"
+ACCURACY_RULE: Final = (
+    "The paper's accuracies were computed on an RTX 3090. They stand beside a score when the "
+    "bundle is of family imp-phi2 and called Imp-3B (a version as in Imp-v1.5-3B, or a resolution "
+    "as in Imp-3B-196, may be part of the name) and the vision tower has 16 bits: SQA-I and MMB of "
+    "Table 4 by resolution and bits, the other benchmarks of Table 3 at 384 and 16 bits. Their "
+    "split, prompts and scoring may be others than ours."
+)
+
 PLACES: Final = 2  # decimals, as its phone rows are printed
 
 _NAME = re.compile(r"imp(-v\d+(\.\d+)*)?-3b(-\d+)?", re.IGNORECASE)
 _FAMILY = "imp-phi2"
 _VISION_BITS = 16  # not printed; the table's sizes fit only with a vision part of 16 bits
+ACCURACY_HARDWARE: Final = "RTX 3090"
 _HARDWARE = {"SM8650": "SD 8Gen3", "SM8350": "SD 888"}
 
 
@@ -79,15 +89,78 @@ TABLE4: Final = (
 )
 
 
+TASKS: Final = (
+    "vqav2",
+    "gqa",
+    "vizwiz",
+    "scienceqa",
+    "textvqa",
+    "pope",
+    "mme",
+    "mmbench",
+    "mmbench-cn",
+    "mmvet",
+)
+"""Our names of Table 3's columns, in its order."""
+
+TABLE3: Final[dict[str, tuple[float | None, ...]]] = {
+    "Imp-2B": (79.2, 61.9, 39.6, 66.1, 54.5, 86.7, 1304.8, 63.8, 61.3, 33.5),
+    "Imp-3B": (81.2, 63.5, 54.1, 72.8, 59.8, 88.0, 1446.4, 72.9, 46.7, 43.3),
+    "Imp-4B": (81.5, 63.5, 51.2, 78.3, 60.2, 86.9, 1507.7, 73.3, 61.1, 44.6),
+    "LLaVA-1.5-7B": (79.1, 63.0, 50.0, 68.4, 58.2, 86.4, 1476.9, 66.1, 58.9, 30.2),
+    "LLaVA-1.5-13B": (80.0, 63.3, 53.6, 71.2, 60.2, 86.7, 1541.7, 68.5, 61.5, 38.3),
+    "MobileVLM-3B": (None, 59.0, None, 61.0, 47.5, 84.9, 1288.9, 59.6, None, None),
+}
+"""Accuracy at 16 bits and, for Imp, 384; columns as `TASKS`, MME-P out of 2000."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """An accuracy with as many `decimals` as the paper prints, and which table has it. `elsewhere`:
+    what Table 3 says of the same, where it differs."""
+
+    value: float
+    decimals: int
+    table: int
+    elsewhere: float | None = None
+
+
+def accuracy(bundle: BundleRecord, variant: VariantRecord, task: str) -> Printed | None:
+    """The paper's accuracy of the same model, resolution and bits, by `ACCURACY_RULE`."""
+    if not _same_model(bundle, variant) or task not in TASKS:
+        return None
+    third = TABLE3["Imp-3B"][TASKS.index(task)]
+    if (variant.resolution, variant.bits) != (384, 16):
+        third = None
+    fourth = _table4(variant, task)
+    if fourth is not None:
+        return Printed(fourth, 2, 4, third if third != fourth else None)
+    return None if third is None else Printed(third, 1, 3)
+
+
+def _table4(variant: VariantRecord, task: str) -> float | None:
+    wanted = ("Imp-3B", variant.resolution, variant.bits, ACCURACY_HARDWARE)
+    for row in TABLE4:
+        if (row.model, row.resolution, row.bits, row.hardware) == wanted:
+            return {"scienceqa": row.sqa_image, "mmbench": row.mmb}.get(task)
+    return None
+
+
+def _same_model(bundle: BundleRecord, variant: VariantRecord) -> bool:
+    return (
+        bundle.family == _FAMILY
+        and _NAME.fullmatch(bundle.name) is not None
+        and variant.vision_bits == _VISION_BITS
+    )
+
+
 def counterpart(result: Result) -> PaperRow | None:
     """The paper's row for what `result` measured, by `RULE`; None where there is none."""
     hardware = paper_hardware(result.device.soc)
     comparable = (
         not result.device.emulated
         and result.complete
-        and result.bundle.family == _FAMILY
-        and _NAME.fullmatch(result.bundle.name) is not None
-        and result.variant.vision_bits == _VISION_BITS
+        and _same_model(result.bundle, result.variant)
         and result.protocol.name == "paper"
     )
     if not comparable or hardware is None:

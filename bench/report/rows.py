@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from imp_deploy.bench.report.paper import PaperRow, counterpart, paper_hardware
+from imp_deploy.bench.report.accuracy import Answer, Subject, subject
+from imp_deploy.bench.report.hardware import hardware
+from imp_deploy.bench.report.paper import PaperRow, counterpart
 from imp_deploy.bench.report.read import Loaded
 from imp_deploy.results import METRICS, Result, Statistics, bandwidth_share, summary
 
@@ -19,11 +21,12 @@ Value = str | int | float | bool | None
 class Row:
     """One result: the statistics of its measured samples and, where there is one, the paper's row.
     `statistics` is empty for a result without measured samples; `dated`: its group holds another
-    measurement of the same variant."""
+    measurement of the same variant; `answers`: the evaluations of the very same files."""
 
     file: str
     result: Result
     dated: bool = False
+    answers: tuple[Answer, ...] = ()
 
     @cached_property
     def statistics(self) -> dict[str, Statistics]:
@@ -36,6 +39,10 @@ class Row:
     @cached_property
     def share(self) -> float | None:
         return bandwidth_share(self.result)
+
+    @property
+    def subject(self) -> Subject:
+        return subject(self.result.bundle, self.result.runner)
 
     @property
     def model(self) -> str:
@@ -60,7 +67,7 @@ class Row:
 
     @property
     def hardware(self) -> str:
-        name, soc = hardware(self.result)
+        name, soc = hardware(self.result.device)
         return f"{name} ({soc})" if soc else name
 
     @property
@@ -91,18 +98,6 @@ class Row:
         if self.paper is None or metric not in self.statistics:
             return None
         return self.statistics[metric].median / self.paper.metrics()[metric]
-
-
-def hardware(result: Result) -> tuple[str, str]:
-    """The device, where an emulated one says so first, and its SoC, with the paper's name for it
-    where the device is real."""
-    device = result.device
-    maker = device.manufacturer
-    name = device.model if device.model.startswith(maker) else f"{maker} {device.model}"
-    soc = device.soc
-    if not device.emulated and (short := paper_hardware(soc)) is not None:
-        soc = f"{short}, {soc}"
-    return (f"emulated: {name.strip()}" if device.emulated else name.strip()), soc
 
 
 @dataclass(frozen=True)
@@ -143,12 +138,16 @@ class Group:
         return "measured" if self.complete else "incomplete"
 
 
-def group(loaded: Iterable[Loaded]) -> tuple[Group, ...]:
+def group(
+    loaded: Iterable[Loaded], answers: Mapping[Subject, tuple[Answer, ...]] | None = None
+) -> tuple[Group, ...]:
     """Groups in the order: complete, incomplete, emulated; rows as in the paper's table, by
-    resolution and bits downwards, and the older of two measurements first."""
+    resolution and bits downwards, and the older of two measurements first. Each row gets the
+    `answers` of its files."""
     found: dict[tuple[Any, ...], list[Row]] = {}
     for item in loaded:
         row = Row(str(item.path), item.result)
+        row = replace(row, answers=(answers or {}).get(row.subject, ()))
         found.setdefault(_key(item.result), []).append(row)
     ordered = sorted(found.items(), key=lambda e: (e[0][:2], min(r.date for r in e[1])))
     return tuple(
@@ -179,7 +178,7 @@ def identity(result: Result) -> dict[str, Any]:
         for key, value in dataclasses.asdict(result.protocol).items()
     }
     return {
-        "device": " ".join(hardware(result)),
+        "device": " ".join(hardware(result.device)),
         "serial": result.device.serial,
         "system": result.device.os,
         "build fingerprint": result.device.fingerprint,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 
-from imp_deploy.bench.report.rows import Group, Value, record
+from imp_deploy.bench.report.contents import Contents
+from imp_deploy.bench.report.records import records
+from imp_deploy.bench.report.rows import Value
 
 
-def render(groups: tuple[Group, ...]) -> str:
+def render(contents: Contents) -> str:
     """Comma-separated as RFC 4180 has it; bytes, seconds, tokens per second; empty where there is
     nothing."""
-    records = [record(row, group.number) for group in groups for row in group.rows]
+    lines = records(contents)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]))
+    writer = csv.DictWriter(text, list(lines[0]))
     writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in each.items()} for each in records)
+    writer.writerows({key: _cell(value) for key, value in each.items()} for each in lines)
     return text.getvalue()
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from imp_deploy.bench.report import markdown, page, table_csv
+from imp_deploy.bench.report.contents import Contents, contents
 from imp_deploy.bench.report.read import read
-from imp_deploy.bench.report.rows import Group, differences, group, record
+from imp_deploy.bench.report.records import evaluations, qualities, records
+from imp_deploy.bench.report.rows import Group, differences
 from imp_deploy.errors import BadInput
 from imp_deploy.files import write_atomic
 
@@ -16,24 +18,23 @@ Form = Literal["md", "html", "csv"]
 _FORMS: Final = {"md": markdown.render, "html": page.render, "csv": table_csv.render}
 
 
-def gather(
-    places: Sequence[Path], *, note: Callable[[str], None] | None = None
-) -> tuple[Group, ...]:
-    """The results in files and folders, put into groups that may be compared. `note` is told about
-    files that were left out."""
-    return group(read(places, note=note))
+def gather(places: Sequence[Path], *, note: Callable[[str], None] | None = None) -> Contents:
+    """What is in files and folders, joined by the files that it is of, in groups that may be
+    compared. `note` is told about files that were left out."""
+    return contents(read(places, note=note))
 
 
-def render(groups: tuple[Group, ...], form: Form) -> str:
-    return _FORMS[form](groups)
+def render(shown: Contents, form: Form) -> str:
+    return _FORMS[form](shown)
 
 
-def to_json(groups: tuple[Group, ...]) -> dict[str, Any]:
-    """`rows`: one flat object per result, as in the CSV. `groups`: which rows may be compared, and
-    what keeps a group apart from the first one of its kind."""
+def to_json(shown: Contents) -> dict[str, Any]:
+    """`rows`: flat objects, as the lines of the CSV. `groups`: which rows may be compared, and
+    what keeps a group apart from the first one of its kind. `evaluations` and `quality`: what else
+    was read, in full but for its single questions."""
     firsts: dict[str, Group] = {}
     described = []
-    for each in groups:
+    for each in shown.groups:
         first = firsts.setdefault(each.standing, each)
         apart = {k: [a, b] for k, a, b in differences(first, each)}
         described.append(
@@ -47,7 +48,9 @@ def to_json(groups: tuple[Group, ...]) -> dict[str, Any]:
         )
     return {
         "groups": described,
-        "rows": [record(row, each.number) for each in groups for row in each.rows],
+        "rows": records(shown),
+        "evaluations": evaluations(shown.answers),
+        "quality": qualities(d for variant in shown.variants for d in variant.distances),
     }
 
 

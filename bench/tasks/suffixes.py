@@ -14,6 +14,6 @@ LETTER_CN: Final = "请直接回答选项字母。"
 
 
 def with_suffix(question: str, suffix: str) -> str:
-    """`question`, a line end, `suffix`; as it is if it already ends so, as LLaVA's files do."""
-    question = question.rstrip()
+    """`question`, a line end, `suffix`; as it is if it already ends so, as LLaVA's files do. Blanks
+    at the end of the question stay: LLaVA's files have them too."""
     return question if question.endswith("\n" + suffix) else f"{question}\n{suffix}"

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from imp_deploy.bench.tasks import demo
+from imp_deploy.bench.tasks import (
+    demo,
+    gqa,
+    textvqa,
+    vizwiz,
+    vqav2,
+)
 from imp_deploy.bench.tasks.task import Task
 from imp_deploy.errors import BadInput
 
-TASKS: Final[dict[str, Task]] = {task.name: task for task in (demo.TASK,)}
+TASKS: Final[dict[str, Task]] = {
+    task.name: task
+    for task in (
+        vqav2.TASK,
+        gqa.TASK,
+        vizwiz.TASK,
+        textvqa.TASK,
+        demo.TASK,
+    )
+}
 
 
 def task(name: str) -> Task:

@@ -44,7 +44,8 @@ class Question:
     """`text`: as it is asked, the benchmark's suffix included. `truth`: what the rule needs, as
     JSON can hold it (None: the split comes without answers). `stratum`: what a sample is drawn
     evenly from. `group`: questions that only count together (asked about one image, or with the
-    options in another order) and are sampled together; "" for a question on its own."""
+    options in another order) and are sampled together; "" for a question on its own. `columns`:
+    what a submission repeats of the benchmark's own files, by name."""
 
     id: str
     text: str
@@ -52,6 +53,7 @@ class Question:
     truth: Any
     stratum: str = ""
     group: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

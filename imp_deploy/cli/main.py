@@ -17,12 +17,16 @@ from imp_deploy import __version__
 from imp_deploy.cli import (
     bench,
     build,
+    check,
     demo,
     devices,
+    eval,
     export,
     inspect,
+    quality,
     report,
     run,
+    score,
     verify,
     virtual,
 )
@@ -43,6 +47,10 @@ app.command("verify", help=verify.HELP)(verify.command)
 app.command("build", help=build.HELP)(build.command)
 app.command("devices", help=devices.HELP)(devices.command)
 app.command("bench", help=bench.HELP)(bench.command)
+app.command("check", help=check.HELP)(check.command)
+app.command("quality", help=quality.HELP)(quality.command)
+app.command("eval", help=eval.HELP)(eval.command)
+app.command("score", help=score.HELP)(score.command)
 app.command("report", help=report.HELP)(report.command)
 app.command("virtual", help=virtual.HELP)(virtual.command)
 app.command("demo", help=demo.HELP)(demo.command)

@@ -8,7 +8,10 @@ import typer
 
 from imp_deploy.cli.output import JsonFlag, console, note, print_json
 
-HELP = "Turn results of `bench` into Markdown, CSV or one HTML page, beside the paper's figures."
+HELP = (
+    "Turn results of `bench`, `eval` and `quality` into Markdown, CSV or one HTML page, beside the "
+    "paper's figures."
+)
 
 
 class Format(StrEnum):
@@ -31,19 +34,19 @@ def command(
 ) -> None:
     from imp_deploy.bench.report.write import gather, render, save, to_json
 
-    groups = gather(results, note=note)
+    shown = gather(results, note=note)
     chosen = form or _by_ending(out)
     if out is not None:
-        written = save(out, render(groups, chosen.value), force=force)
+        written = save(out, render(shown, chosen.value), force=force)
         if not as_json:
             state = "is written" if written else "holds this report already"
             console.print(f"{out} {state}.", highlight=False, soft_wrap=True)
     elif not as_json:
         # As bytes: the page says that it is UTF-8, whatever the terminal is.
-        typer.echo(render(groups, chosen.value).encode(), nl=False)
+        typer.echo(render(shown, chosen.value).encode(), nl=False)
     if as_json:
-        print_json({**to_json(groups), "out": None if out is None else str(out)})
-    for group in groups:
+        print_json({**to_json(shown), "out": None if out is None else str(out)})
+    for group in shown.groups:
         if group.emulated:
             note(f"{group.hardware}: its times say nothing about a phone.")
 

@@ -1,8 +1,9 @@
 """Results as a phone would give them, made up: an SM8650 that warms up, an emulated one,
-failures."""
+failures; and evaluations and measurements of quality of the same files."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from imp_deploy import results
+from imp_deploy import evaluation, quality, results
+from imp_deploy.evaluation import Evaluation, EvaluationProtocol, Score, TaskRecord
+from imp_deploy.quality import Item, Quality
 from imp_deploy.results import (
     BundleRecord,
     Conditions,
@@ -251,10 +254,138 @@ def everything() -> list[Result]:
     ]
 
 
-def saved(folder: Path, *made: Result) -> Path:
+HOST = replace(
+    PHONE,
+    kind="host",
+    serial="",
+    manufacturer="",
+    model="EPYC 7763",
+    soc="",
+    abi="x86_64",
+    os="Linux 6.1",
+    fingerprint="#1 SMP",
+)
+TITLES = {
+    "demo": "Demo scenes",
+    "scienceqa": "ScienceQA-IMG",
+    "mmbench": "MMBench",
+    "mme": "MME perception",
+    "mmvet": "MM-Vet",
+}
+RIGHT = {16: 0.92, 8: 0.918, 4: 0.89}
+
+
+def evaluated(
+    bits: int = 4, side: int = 196, *, task: str = "demo", asked: int = 500, **other: Any
+) -> Evaluation:
+    """A complete evaluation of the very files of `result(bits, side)`, computed on the host; its
+    marks have the mean of its score."""
+    held = result(bits, side)
+    right = round(asked * (RIGHT[bits] - (0.05 if side == 196 else 0)))
+    value = 100 * right / asked
+    most = 2000.0 if task == "mme" else 100.0
+    made = Evaluation(
+        task=TaskRecord(
+            name=task,
+            title=TITLES[task],
+            split="test",
+            questions=500,
+            asked=asked,
+            seed=None if asked == 500 else 1,
+            sha256=hashlib.sha256(f"{task} {asked}".encode()).hexdigest(),
+        ),
+        bundle=held.bundle,
+        variant=held.variant,
+        device=HOST,
+        runner=replace(RUNNER, target="host", sha256="aa" * 32),
+        protocol=EvaluationProtocol(
+            max_tokens=16, threads=0, cpu_mask="", template="<image>{question}"
+        ),
+        started="2026-03-13T20:00:00Z",
+        seconds=812.5,
+        marks={f"q{i}": float(i < right) for i in range(asked)},
+        score=Score(
+            metric="accuracy",
+            value=value * most / 100,
+            low=(value - 2.8) * most / 100,
+            high=(value + 2.5) * most / 100,
+            most=most,
+            parts={"yes": 0.5},
+        ),
+        submission=None,
+        complete=True,
+    )
+    return replace(made, **other)
+
+
+def unfinished(bits: int = 4, side: int = 196, *, answered: int = 312, **other: Any) -> Evaluation:
+    whole = evaluated(bits, side, **other)
+    marks = dict(list(whole.marks.items())[:answered])
+    return replace(whole, marks=marks, score=None, complete=False)
+
+
+def for_a_server(bits: int = 4, side: int = 196, **other: Any) -> Evaluation:
+    """A task that only a server or grader can score."""
+    whole = evaluated(bits, side, task="mmvet", **other)
+    return replace(whole, marks={}, score=None, submission="mmvet.submission.json")
+
+
+def distance(bits: int = 4, side: int = 196, **other: Any) -> Quality:
+    """Of the very files of `result(bits, side)`, against 16 bits of the same resolution."""
+    held, reference = result(bits, side), result(16, side)
+    loss = {16: 0.0, 8: 0.002, 4: 0.03}[bits]
+    items = tuple(
+        Item(
+            id=f"q{i}",
+            kl=(loss, 2 * loss, loss * i),
+            agree=(True, True, bits == 16 or i % bits != 3),
+            reference_log_p=(-0.1, -0.2, -0.3),
+            log_p=(-0.1 - loss, -0.2, -0.3 - loss),
+            worst_cosine=1 - loss,
+            mean_cosine=1 - loss / 2,
+        )
+        for i in range(8)
+    )
+    made = Quality(
+        task=TaskRecord(
+            name="demo",
+            title="Demo scenes",
+            split="test",
+            questions=500,
+            asked=8,
+            seed=1,
+            sha256="12" * 32,
+        ),
+        bundle=held.bundle,
+        variant=held.variant,
+        reference_bundle=reference.bundle,
+        reference=reference.variant,
+        runner=RUNNER,
+        max_tokens=16,
+        threads=0,
+        dropped_mass=1e-4,
+        started="2026-03-13T22:00:00Z",
+        items=items,
+    )
+    return replace(made, **other)
+
+
+def table4() -> list[Result | Evaluation | Quality]:
+    """The paper's Table 4 as we would have it: six timed variants with their accuracies."""
+    tasks = ("demo", "scienceqa", "mmbench")
+    evaluations = [evaluated(*v, task=task) for v in VARIANTS for task in tasks]
+    return [*family(), *evaluations, *(distance(*v) for v in VARIANTS)]
+
+
+def saved(folder: Path, *made: Result | Evaluation | Quality) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number, each in enumerate(made):
-        results.save(folder / f"result-{number}.json", each)
+        if isinstance(each, Result):
+            results.save(folder / f"result-{number}.json", each)
+        elif isinstance(each, Evaluation):
+            evaluation.save(folder / f"evaluation-{number}.json", each)
+        else:
+            quality.save(folder / f"quality-{number}.json", each)
     return folder
 
 

@@ -190,7 +190,7 @@ def test_a_measurement_that_has_just_begun_does_not_stop_the_report(tmp_path: Pa
     (row,) = json.loads(made.report(folder, "--json").stdout)["rows"]
     assert (row["bits"], row["resolution"]) == (4, 196)
     told: list[str] = []
-    assert len(read([folder], note=told.append)) == 1
+    assert len(read([folder], note=told.append).results) == 1
     assert told == [f"{folder / 'result-1.json'} holds no sample yet and is left out."]
     empty = made.saved(tmp_path / "empty", just_begun())
     assert len(json.loads(made.report(folder, empty, "--json").stdout)["rows"]) == 1

@@ -1,0 +1,135 @@
+"""Finds the figures of a candidate in the files that the other commands wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from imp_deploy import bundle, evaluation, quality, results
+from imp_deploy.bench.check.figures import (
+    KINDS,
+    Accuracy,
+    Figures,
+    Intrinsic,
+    Key,
+    Kind,
+    Size,
+    Speed,
+    of_bundle,
+    of_evaluation,
+    of_quality,
+    of_result,
+)
+from imp_deploy.errors import BadInput
+from imp_deploy.files import read_json
+
+_CURE = "give the folder with the bundle and the results of `eval`, `quality` and `bench`"
+_RESULT = {"schema", "device", "runner", "bundle", "variant", "protocol", "samples"}
+
+Figure = TypeVar("Figure", Size, Accuracy, Intrinsic, Speed)
+
+
+def find(
+    place: Path, kinds: Collection[Kind] = KINDS, *, note: Callable[[str], None] | None = None
+) -> Figures:
+    """The figures of these kinds in every bundle and result in the folder `place`, or in the one
+    file that it is; hidden paths and other JSON are passed over. `note` is told about evaluations
+    that have no score here. Raises `BadInput` for what cannot be read, for two results of the same
+    thing, and where there is nothing."""
+    sizes: dict[Key, tuple[Path, Size]] = {}
+    accuracies: dict[Key, tuple[Path, Accuracy]] = {}
+    qualities: dict[Key, tuple[Path, Intrinsic]] = {}
+    speeds: dict[Key, tuple[Path, Speed]] = {}
+    for path, value in _documents(place):
+        match _kind(path, value):
+            case "size" if "size" in kinds:
+                for size in of_bundle(_bundle(path)):
+                    _add(sizes, path, size)
+            case "accuracy" if "accuracy" in kinds:
+                if (accuracy := _accuracy(path, note)) is not None:
+                    _add(accuracies, path, accuracy)
+            case "quality" if "quality" in kinds:
+                _add(qualities, path, _quality(path))
+            case "speed" if "speed" in kinds:
+                _add(speeds, path, of_result(results.load(path)))
+    return Figures(
+        size=_sorted(sizes),
+        accuracy=_sorted(accuracies),
+        quality=_sorted(qualities),
+        speed=_sorted(speeds),
+    )
+
+
+def _documents(place: Path) -> Iterator[tuple[Path, Any]]:
+    if place.is_file():
+        yield place, read_json(place, _CURE)
+        return
+    if not place.is_dir():
+        raise BadInput(f"{place} does not exist; {_CURE}.")
+    for path in sorted(place.rglob("*.json")):
+        hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+        if path.is_file() and not hidden:
+            yield path, read_json(path, _CURE)
+
+
+def _kind(path: Path, value: Any) -> Kind | None:
+    """By what the document says; a manifest has no `kind` and is known by its name."""
+    if evaluation.is_evaluation(value):
+        return "accuracy"
+    if quality.is_quality(value):
+        return "quality"
+    if isinstance(value, dict) and set(value) >= _RESULT:
+        return "speed"
+    return "size" if path.name == bundle.MANIFEST else None
+
+
+def _bundle(path: Path) -> bundle.Bundle:
+    """The manifest; the files need not be there, but those that are must be as it says."""
+    read = bundle.read(path)
+    for file in read.files:
+        beside = path.parent / file.path
+        if beside.is_file() and (size := beside.stat().st_size) != file.bytes:
+            raise BadInput(
+                f"{beside} has {size} bytes and {path} says {file.bytes}; export the bundle again."
+            )
+    return read
+
+
+def _accuracy(path: Path, note: Callable[[str], None] | None) -> Accuracy | None:
+    read = evaluation.load(path)
+    if read.complete and not read.marks:
+        if note is not None:
+            note(f"{path} is left out: only a server or a grader can score {read.task.title}.")
+        return None
+    return of_evaluation(read, len(read.marks) or _answers(evaluation.answers_path(path)))
+
+
+def _quality(path: Path) -> Intrinsic:
+    read = of_quality(quality.load(path))
+    if len(read.items) != read.task.asked:
+        raise BadInput(
+            f"{path} holds a question twice; measure it again with `imp-deploy quality`."
+        )
+    return read
+
+
+def _answers(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _add(found: dict[Key, tuple[Path, Figure]], path: Path, figure: Figure) -> None:
+    if figure.key in found:
+        raise BadInput(
+            f"{found[figure.key][0]} and {path} are both about {figure.subject}; keep the one that "
+            "is the candidate's."
+        )
+    found[figure.key] = (path, figure)
+
+
+def _sorted(found: dict[Key, tuple[Path, Figure]]) -> tuple[Figure, ...]:
+    """In an order that does not depend on the names of files."""
+    return tuple(sorted((f for _, f in found.values()), key=lambda f: (f.subject, repr(f.key))))

@@ -1,0 +1,72 @@
+"""How sure a score is: 95 % confidence intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from imp_deploy.bench.tasks.task import Marked
+
+_Z = 1.959963984540054  # of the normal distribution, two-sided 95 %
+_RESAMPLES = 1000
+_SEED = 20240512
+
+
+def wilson(mean: float, count: int) -> tuple[float, float]:
+    """The score interval of a share of `count` questions (E. B. Wilson, JASA 22, 1927), which stays
+    within [0, 1] and is right for few questions and for shares near the ends. For marks between 0
+    and 1, whose variance is at most that of a share with their mean, it is wider than need be."""
+    if count == 0:
+        raise ValueError("there is no interval without questions")
+    square = _Z * _Z / count
+    centre = (mean + square / 2) / (1 + square)
+    half = _Z * math.sqrt(mean * (1 - mean) / count + square / count / 4) / (1 + square)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap(
+    marked: Sequence[Marked], value: Callable[[Sequence[Marked]], float]
+) -> tuple[float, float]:
+    """The percentile interval of `value` over 1000 resamples of the questions, or of their groups,
+    within each stratum; always the same for the same answers."""
+    strata = _units(marked)
+    rng = np.random.default_rng(_SEED)
+    values = []
+    for _ in range(_RESAMPLES):
+        drawn: list[Marked] = []
+        for units in strata:
+            used: set[int] = set()
+            for copy, place in enumerate(rng.integers(len(units), size=len(units)).tolist()):
+                # A group that is drawn twice counts as two groups.
+                drawn += units[place] if place not in used else _renamed(units[place], copy)
+                used.add(place)
+        values.append(value(drawn))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _units(marked: Sequence[Marked]) -> list[list[list[Marked]]]:
+    strata: dict[str, dict[str, list[Marked]]] = {}
+    for one in marked:
+        question = one.question
+        key = f"group {question.group}" if question.group else f"question {question.id}"
+        strata.setdefault(question.stratum, {}).setdefault(key, []).append(one)
+    return [list(units.values()) for units in strata.values()]
+
+
+def _renamed(unit: Sequence[Marked], copy: int) -> list[Marked]:
+    def name(text: str) -> str:
+        return f"{text} copy {copy}" if text else text
+
+    return [
+        dataclasses.replace(
+            one,
+            question=dataclasses.replace(
+                one.question, id=name(one.question.id), group=name(one.question.group)
+            ),
+        )
+        for one in unit
+    ]
