@@ -1,4 +1,7 @@
-"""Compares two evaluations of the same questions."""
+"""Compares two evaluations of the same questions.
+
+Questions are taken as independent, also those about one image or with the same options in another
+order, whose answers are alike: with such benchmarks the p values are somewhat too small."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ SCHEMA = 1
 
 _CURE = "write it again with `imp-deploy check CANDIDATE --baseline FILE --update`"
 _WIDTH = 100
+_EMPTY = "give the folder with the bundle and the results of `eval`, `quality` and `bench`."
 
 
 def load(path: Path) -> Figures:
@@ -78,6 +79,8 @@ def update(path: Path, candidate: Figures, kinds: Collection[Kind] = KINDS) -> F
         raise BadInput(f"{path} is a folder; give --baseline a file.")
     if not path.parent.is_dir():
         raise BadInput(f"{path.parent} is no folder; create it, or give --baseline another place.")
+    if path.exists() and not _was_a_baseline(path):
+        raise BadInput(f"{path} is no baseline and stays as it is; give --baseline another place.")
     if not any(getattr(candidate, kind) for kind in kinds):
         raise BadInput("The candidate holds no figure to write; " + _EMPTY)
     for accuracy in candidate.accuracy:
@@ -98,7 +101,13 @@ def update(path: Path, candidate: Figures, kinds: Collection[Kind] = KINDS) -> F
     return figures
 
 
-_EMPTY = "give the folder with the bundle and the results of `eval`, `quality` and `bench`."
+def _was_a_baseline(path: Path) -> bool:
+    """Whether it began as one, of whatever schema and however it ended."""
+    try:
+        with path.open("rb") as file:
+            return b'"kind": "baseline"' in (start := file.read(64)) or start.strip() == b""
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}); check its rights.") from None
 
 
 def render(figures: Figures) -> str:

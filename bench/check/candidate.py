@@ -35,14 +35,17 @@ def find(
 ) -> Figures:
     """The figures of these kinds in every bundle and result in the folder `place`, or in the one
     file that it is; hidden paths and other JSON are passed over. `note` is told about evaluations
-    that have no score here. Raises `BadInput` for what cannot be read, for two results of the same
-    thing, and where there is nothing."""
+    that have no score here. Raises `BadInput` for what cannot be read, for a file that is none of
+    these, and for two results of the same thing."""
     sizes: dict[Key, tuple[Path, Size]] = {}
     accuracies: dict[Key, tuple[Path, Accuracy]] = {}
     qualities: dict[Key, tuple[Path, Intrinsic]] = {}
     speeds: dict[Key, tuple[Path, Speed]] = {}
     for path, value in _documents(place):
-        match _kind(path, value):
+        kind = _kind(path, value)
+        if kind is None and path == place:
+            raise BadInput(f"{path} is neither a bundle's manifest nor a result; {_CURE}.")
+        match kind:
             case "size" if "size" in kinds:
                 for size in of_bundle(_bundle(path)):
                     _add(sizes, path, size)

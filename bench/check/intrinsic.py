@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from imp_deploy.bench.check import resample
@@ -101,8 +102,10 @@ def _row(
             answer = "regressed" if sign * change > 0 else "improved"
         reason = f"The worst of all visual embeddings; a change by {minimum:g} counts."
     else:
-        scale = 100 if relative else _shown(metric, 1.0)
-        low, high = scale * found[metric].low, scale * found[metric].high
+        low, high = (
+            100 * math.expm1(end) if relative else _shown(metric, end)
+            for end in (found[metric].low, found[metric].high)
+        )
         p = found[metric].p
         evidence = Evidence(n=len(after.items), p=p, low=low, high=high)
         most = max(sign * low, sign * high)
@@ -132,7 +135,7 @@ def _row(
 
 
 def _reason(answer: Answer, p: float, between: str, minimum: str) -> str:
-    facts = f"The change is between {between} (bootstrap p = {p:.2g})"
+    facts = f"The change is between {between} (permutation p = {p:.2g})"
     if answer == "ok":
         return f"{facts}, so that a change for the worse by {minimum} is ruled out."
     if answer == "inconclusive":

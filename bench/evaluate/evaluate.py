@@ -1,4 +1,4 @@
-"""`eval`: asks a variant of a bundle a benchmark's questions on a device, and scores the answers."""
+"""`eval`: asks a variant of a bundle a benchmark's questions on a device and scores the answers."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -38,11 +37,8 @@ def bootstrap(
     for _ in range(_RESAMPLES):
         drawn: list[Marked] = []
         for units in strata:
-            used: set[int] = set()
-            for copy, place in enumerate(rng.integers(len(units), size=len(units)).tolist()):
-                # A group that is drawn twice counts as two groups.
-                drawn += units[place] if place not in used else _renamed(units[place], copy)
-                used.add(place)
+            for place in rng.integers(len(units), size=len(units)).tolist():
+                drawn += units[place]
         values.append(value(drawn))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
@@ -55,18 +51,3 @@ def _units(marked: Sequence[Marked]) -> list[list[list[Marked]]]:
         key = f"group {question.group}" if question.group else f"question {question.id}"
         strata.setdefault(question.stratum, {}).setdefault(key, []).append(one)
     return [list(units.values()) for units in strata.values()]
-
-
-def _renamed(unit: Sequence[Marked], copy: int) -> list[Marked]:
-    def name(text: str) -> str:
-        return f"{text} copy {copy}" if text else text
-
-    return [
-        dataclasses.replace(
-            one,
-            question=dataclasses.replace(
-                one.question, id=name(one.question.id), group=name(one.question.group)
-            ),
-        )
-        for one in unit
-    ]

@@ -64,11 +64,12 @@ def ask(
     bringing = Bringing(session, remote.path, every, missing)
     try:
         while True:
-            taken.take(session.call(lines.fetch).encode())
+            alive = session.call(lambda d: detached.running(d, remote.path))
+            taken.take(session.call(lines.fetch).encode(), old=not alive)
             if len(taken.seen) == len(missing):
                 break
             before = len(taken.seen)
-            if not session.call(lambda d: detached.running(d, remote.path)):
+            if not alive:
                 _start(place, subject, missing, where)
             _follow(place, taken, lines, bringing, len(missing))
             if len(taken.seen) == before:

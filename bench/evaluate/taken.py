@@ -24,9 +24,10 @@ class Taken:
         self.seen: set[str] = set()
         self.picture = 0
 
-    def take(self, content: bytes) -> None:
+    def take(self, content: bytes, *, old: bool = False) -> None:
         """More of the file of results, from where the last call's ended. A question that cannot be
-        answered, for itself or its picture, is `BadInput`, once all before it are handed over."""
+        answered, for itself or its picture, is `BadInput`, once all before it are handed over;
+        `old`: unless the lines are of an earlier attempt, since the next one asks it again."""
         *lines, self._rest = (self._rest + content).split(b"\n")
         found = []
         try:
@@ -34,7 +35,9 @@ class Taken:
                 values = json.loads(line)
                 # A device that was asked before holds those answers too.
                 one = self._asked.get(values["step"])
-                if one is not None and one.question.id not in self.seen:
+                if one is None or one.question.id in self.seen:
+                    continue
+                if not old or values["status"] == "ok":
                     found.append((one, _checked(one, values)))
         finally:
             if found:

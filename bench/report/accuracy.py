@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from imp_deploy.bench.report import figures, paper
 from imp_deploy.bench.report.hardware import place
+from imp_deploy.bench.report.progress import answered
 from imp_deploy.evaluation import Evaluation, Score
 from imp_deploy.results import BundleRecord, RunnerRecord
 
@@ -31,11 +32,13 @@ def subject(bundle: BundleRecord, runner: RunnerRecord) -> Subject:
 
 @dataclass(frozen=True)
 class Answer:
-    """The evaluation that is shown, and `others` of the same files and questions that are not."""
+    """The evaluation that is shown, and `others` of the same files and questions that are not.
+    `answered`: how many questions have their answer, None where that is not known."""
 
     file: str
     evaluation: Evaluation
-    others: tuple[Evaluation, ...] = ()
+    answered: int | None
+    others: tuple[Answer, ...] = ()
 
     @property
     def score(self) -> Score | None:
@@ -49,13 +52,6 @@ class Answer:
         if self.evaluation.score is not None:
             return "scored"
         return "submission" if self.evaluation.submission else "unscored"
-
-    @property
-    def answered(self) -> int | None:
-        """How many questions have their answer; None where an unfinished evaluation without marks
-        does not tell."""
-        task = self.evaluation.task
-        return task.asked if self.evaluation.complete else len(self.evaluation.marks) or None
 
     @property
     def text(self) -> str:
@@ -102,6 +98,11 @@ class Column:
         return "%" if self.most == 100 else f"of {self.most:g}"
 
     @property
+    def measure(self) -> str:
+        """`accuracy, %`; nothing where no variant has a score."""
+        return f"{self.metric}, {self.unit}" if self.metric else ""
+
+    @property
     def decimals(self) -> int:
         """As the paper prints them."""
         return 2 if self.most <= 100 else 1
@@ -132,8 +133,9 @@ def chosen(
 
 
 def _newest(held: list[tuple[Path, Evaluation]]) -> Answer:
-    *others, last = sorted(held, key=lambda one: (one[1].complete, one[1].started, str(one[0])))
-    return Answer(str(last[0]), last[1], tuple(evaluation for _, evaluation in others))
+    ordered = sorted(held, key=lambda one: (one[1].complete, one[1].started, str(one[0])))
+    *others, last = (Answer(str(path), each, answered(path, each)) for path, each in ordered)
+    return replace(last, others=tuple(others))
 
 
 def _questions(evaluation: Evaluation) -> tuple[str, str]:

@@ -12,10 +12,7 @@ from imp_deploy.bench.report.variants import Family, Variant
 
 
 def heads(columns: Sequence[Column]) -> list[Markup]:
-    return [
-        cells.head(c.title, "n task", f"{c.metric}, {c.unit}" if c.metric else c.unit)
-        for c in columns
-    ]
+    return [cells.head(c.title, "n task", c.measure) for c in columns]
 
 
 def cells_of(row: Row | Variant, columns: Sequence[Column], stars: Sequence[bool]) -> list[Markup]:
@@ -123,8 +120,8 @@ def distances(family: Family) -> Markup:
         cells.head("Model"),
         cells.head("Bits", "n"),
         *titles,
-        cells.head("Questions"),
-        cells.head("Reference"),
+        cells.head("Questions", "places"),
+        cells.head("Reference", "places"),
     )
     body = (
         tag(

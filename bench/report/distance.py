@@ -62,7 +62,7 @@ def _text(name: str, value: float | None) -> str:
         return figures.NONE
     if name == "top1_agreement":
         return f"{100 * value:.2f}"
-    return f"{value:.2e}" if 0 < value < 1e-4 else f"{value:.4f}"
+    return f"{value:.2e}" if 0 < value < 1e-3 else f"{value:.4f}"
 
 
 def nearest(

@@ -31,9 +31,7 @@ def section(contents: Contents) -> list[str]:
 
 def heads(columns: Sequence[Column]) -> tuple[str, ...]:
     """`Demo scenes (accuracy, %)`."""
-    return tuple(
-        text(f"{c.title} ({f'{c.metric}, ' if c.metric else ''}{c.unit})") for c in columns
-    )
+    return tuple(text(f"{c.title} ({c.measure})" if c.measure else c.title) for c in columns)
 
 
 def cells(row: Row | Variant, columns: Sequence[Column], stars: Sequence[bool]) -> list[str]:

@@ -52,8 +52,7 @@ def _names(names: Sequence[str], count: int) -> str:
 
 
 def _replaced(answer: Answer, column: Column) -> Iterable[str]:
-    for other in answer.others:
-        left = Answer("", other)
+    for left in answer.others:
         score = f"{column.figure(left.score.value)}" if left.score else left.text
         yield (
             f"{column.title} was evaluated more than once with the same questions; shown is "

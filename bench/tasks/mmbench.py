@@ -56,7 +56,7 @@ def read(language: str, data: Path, split: str | None) -> Loaded:
     paths = {name: files.optional(data, _FILES[language, name]) for name in ("dev", "test")}
     there = [
         split
-        for split in ("dev", "dev-circular", "test")
+        for split in ("dev-circular", "dev", "test")
         if paths[split.removesuffix("-circular")] is not None
     ]
     if not there:  # says what was looked for

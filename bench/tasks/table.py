@@ -6,7 +6,13 @@ from typing import Final
 
 from imp_deploy.bench.tasks import (
     demo,
+    folder,
     gqa,
+    mmbench,
+    mme,
+    mmvet,
+    pope,
+    scienceqa,
     textvqa,
     vizwiz,
     vqav2,
@@ -20,7 +26,14 @@ TASKS: Final[dict[str, Task]] = {
         vqav2.TASK,
         gqa.TASK,
         vizwiz.TASK,
+        scienceqa.TASK,
         textvqa.TASK,
+        pope.TASK,
+        mme.TASK,
+        mmbench.ENGLISH,
+        mmbench.CHINESE,
+        mmvet.TASK,
+        folder.TASK,
         demo.TASK,
     )
 }

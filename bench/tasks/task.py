@@ -88,10 +88,11 @@ class Task:
     and the split asked for (None: the one that is there; more than one is `BadInput` that names
     `--split`). `mark` takes a question and the model's answer (stripped of white space at its ends)
     and returns the mark and what it read; None where only a server or grader can score. `total`:
-    None for the plain mean of the marks, in percent. `submission`: the file that a server or grader
-    takes, as name and content; None where there is none. A task without `mark` has a submission,
-    or just keeps its answers; one with both writes a submission where the truth is unknown.
-    `source`: where rule and prompt are defined."""
+    None for the plain mean of the marks, in percent; otherwise a question or group that it is given
+    twice counts twice. `submission`: the file that a server or grader takes, as name and content;
+    None where there is none. A task without `mark` has a submission, or just keeps its answers; one
+    with both writes a submission where the truth is unknown. `source`: where rule and prompt are
+    defined."""
 
     name: str
     title: str

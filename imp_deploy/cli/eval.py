@@ -23,7 +23,6 @@ from imp_deploy.cli.output import (
 from imp_deploy.errors import BadInput
 
 if TYPE_CHECKING:
-    from imp_deploy.bench.evaluate.evaluate import Asking
     from imp_deploy.bench.tasks.task import Task
     from imp_deploy.bundle import Bundle, Variant
     from imp_deploy.evaluation import Evaluation

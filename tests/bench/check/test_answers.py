@@ -228,6 +228,28 @@ def test_noise_that_rules_out_harm_is_ok(rows: Checked) -> None:
     assert any(row.change for row in found)
 
 
+def test_the_bounds_are_in_the_unit_of_the_change(rows: Checked) -> None:
+    found = rows(made.a_quality(n=300), made.a_quality(n=300, kl=0.04, flips=0.08, seed=2))
+    for row in found:
+        low, high = row.evidence.low, row.evidence.high
+        if row.metric != "worst_cosine":
+            assert low is not None
+            assert high is not None
+            assert row.change is not None
+            assert low < row.change < high, row.metric
+            assert high - low > 0.02 * abs(row.change)
+
+
+def test_a_large_divergence_may_grow_by_less_than_a_tenth(rows: Checked) -> None:
+    before = made.a_quality(kl=0.3)
+    for factor, answer in ((1.05, "ok"), (1.15, "regressed")):
+        items = tuple(replace(i, kl=tuple(factor * v for v in i.kl)) for i in before.items)
+        row = by_metric(rows(before, replace(before, items=items)))["mean_kl"]
+        assert row.answer == answer
+        assert row.evidence.p is not None
+        assert row.evidence.p < 0.01
+
+
 def test_few_questions_decide_nothing(rows: Checked) -> None:
     found = by_metric(rows(made.a_quality(n=5), made.a_quality(n=5, kl=0.5, flips=0.9, seed=2)))
     assert found["mean_kl"].answer == "inconclusive"

@@ -157,6 +157,19 @@ def test_a_candidate_that_did_not_answer_everything_is_no_baseline(
     assert baseline.read_bytes() == before
 
 
+def test_update_overwrites_baselines_only(tmp_path: Path, baseline: Path) -> None:
+    figures, path = baselines.load(baseline), tmp_path / "file"
+    text = baseline.read_text()
+    for broken in (text[:200], text.replace('"schema": 1', '"schema": 0'), ""):
+        path.write_text(broken)
+        baselines.update(path, figures)
+        assert path.read_text() == text
+    path.write_text('{"schema": 1, "name": "a bundle"}')
+    with pytest.raises(BadInput, match="no baseline"):
+        baselines.update(path, figures)
+    assert "a bundle" in path.read_text()
+
+
 def test_no_candidate(tmp_path: Path, baseline: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -165,6 +178,16 @@ def test_no_candidate(tmp_path: Path, baseline: Path) -> None:
     nothing = tmp_path / "nothing.json"
     nothing.write_text(baselines.render(Figures()))
     assert "nothing to compare" in refused(empty, "--baseline", nothing)
+
+
+def test_one_file_is_a_candidate_if_it_is_a_result(tmp_path: Path) -> None:
+    folder = made.saved(tmp_path / "all", made.an_evaluation())
+    (evaluation,) = folder.rglob("evaluation.json")
+    assert find(evaluation) == find(folder)
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    with pytest.raises(BadInput, match="neither"):
+        find(other)
 
 
 def test_two_results_of_the_same_thing(tmp_path: Path) -> None:

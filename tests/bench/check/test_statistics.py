@@ -235,3 +235,40 @@ def test_the_bootstrap_is_the_same_each_time_and_refuses_nan() -> None:
     empty = resample.columns([], [], [], [])
     with pytest.raises(ValueError, match="none"):
         resample.compare(empty, empty)
+
+
+def test_few_flips_are_no_evidence() -> None:
+    """Six of 200 questions got worse and none better: 2 of 64 ways to toss six coins, whatever the
+    bootstrap makes of it. With twelve: 2 of 4096."""
+    for flips, p in ((6, 2 / 64), (12, 2 / 4096)):
+        agree = [[i >= flips] for i in range(200)]
+        rest = ([[0.01]] * 200, [[True]] * 200, [[0.0]] * 200, [1.0] * 200)
+        worse = resample.columns(rest[0], agree, rest[2], rest[3])
+        found = resample.compare(resample.columns(*rest), worse)["top1_agreement"]
+        assert found.p == pytest.approx(p, rel=0.2, abs=0.001)
+        assert found.high <= 0
+        assert found.low == pytest.approx(-1.645 * math.sqrt(flips) / 200 - flips / 200, rel=0.15)
+
+
+def test_p_of_a_mean_is_that_of_the_permutation_test_of_scipy() -> None:
+    before, after = made.a_quality(n=60, seed=8), made.a_quality(n=60, seed=9)
+    changes = [
+        b.mean_cosine - a.mean_cosine for a, b in zip(before.items, after.items, strict=True)
+    ]
+    theirs = stats.permutation_test(
+        (changes,), np.mean, permutation_type="samples", n_resamples=4000, rng=3
+    ).pvalue
+    found = resample.compare(columns(before), columns(after))["mean_cosine"].p
+    assert found == pytest.approx(theirs, abs=0.03)
+
+
+def test_where_one_question_holds_most_positions_the_percentile_still_counts() -> None:
+    """In a resample without it, the largest tenth of all positions does not reach."""
+    kl = [[1.0 + i / 100 for i in range(90)], *([0.001 * i] for i in range(10))]
+    one = resample.columns(
+        kl, [[True] * len(k) for k in kl], [[0.0] * len(k) for k in kl], [1] * 11
+    )
+    without = np.array([[0.0] + [1.0] * 10, [1.0] * 11])
+    found = resample._figures(one, without)["p99_kl"]
+    assert found[0] == pytest.approx(np.percentile([0.001 * i for i in range(10)], 99))
+    assert found[1] == pytest.approx(np.percentile(np.concatenate([np.array(k) for k in kl]), 99))

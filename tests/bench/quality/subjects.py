@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,16 +79,26 @@ def compare(
     return measure(selection, found, settings, out=out, force=force, shown=lambda: shown)
 
 
+@dataclass
+class Started:
+    """The runners that were started, in order, and the models that they were started on."""
+
+    models: list[str] = field(default_factory=list)
+    programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+
 @contextmanager
-def starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The models that runners were started on, in order; the runners do run."""
-    seen: list[str] = []
+def starts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Started]:
+    """Sees the starts of runners, which do run."""
+    seen = Started()
     real = process.start
 
-    def start(argv: list[str], **options: object) -> object:
+    def start(argv: list[str], **options: Any) -> subprocess.Popen[bytes]:
         lines = Path(argv[1]).read_text("utf-8").splitlines()
-        seen.append(Path(next(line[6:] for line in lines if line.startswith("model "))).name)
-        return real(argv, **options)  # type: ignore[arg-type]
+        model = next(line for line in lines if line.startswith("model "))
+        seen.models.append(Path(model.removeprefix("model ")).name)
+        seen.programs.append(real(argv, **options))
+        return seen.programs[-1]
 
     with monkeypatch.context() as patch:
         patch.setattr(process, "start", start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from imp_deploy.bench.quality.measure import Settings
 from imp_deploy.errors import BadInput, Interrupted
 from imp_deploy.quality import metrics
 from tests.bench.quality.subjects import SETTINGS, Counted, compare, own, scenes, starts
+from tests.small import copied, edit_json
 
 NAMES = ("Imp-quality-folder-8bit-56.json", "Imp-quality-folder-4bit-56.json")
 
@@ -50,12 +53,18 @@ def test_eight_bits_are_nearer_than_four(demo_bundle: Path, tmp_path: Path) -> N
 def test_results_are_files_in_the_order_of_the_benchmark(
     small_bundle: Path, noise: Path, tmp_path: Path
 ) -> None:
-    found = compare(small_bundle, own(noise), tmp_path)
+    """They are asked in another order, picture by picture."""
+    place, out = tmp_path / "own", tmp_path / "out"
+    shutil.copytree(noise, place)
+    (place / "prompts.txt").unlink()
+    asked = [{"id": i, "image": f"{i % 2}.png", "prompt": f"Is it {i}?"} for i in range(5)]
+    (place / "prompts.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    found = compare(small_bundle, own(place), out)
     assert [entry.path.name for entry in found] == list(NAMES)
     for entry in found:
         assert quality.load(entry.path) == entry.result
-        assert [item.id for item in entry.result.items] == [q.id for q in own(noise).questions]
-    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+        assert [item.id for item in entry.result.items] == ["0", "1", "2", "3", "4"]
+    left = {path.name for path in out.rglob("*") if path.is_file()}
     assert left == {*NAMES, "0000.part"}
 
 
@@ -63,21 +72,21 @@ def test_the_reference_is_computed_once(
     small_bundle: Path, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its 16 bits are the slowest of all: once for all variants, also in a later call."""
-    with starts(monkeypatch) as models:
+    with starts(monkeypatch) as started:
         compare(small_bundle, own(noise), tmp_path, bits=(8,))
         compare(small_bundle, own(noise), tmp_path)
-    assert models == ["Imp-F16.gguf", "Imp-Q8_0.gguf", "Imp-Q4_0.gguf"]
+    assert started.models == ["Imp-F16.gguf", "Imp-Q8_0.gguf", "Imp-Q4_0.gguf"]
 
 
 def test_what_is_there_is_kept_and_force_compares_again(
     small_bundle: Path, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (first,) = compare(small_bundle, own(noise), tmp_path, bits=(4,))
-    with starts(monkeypatch) as models:
+    with starts(monkeypatch) as started:
         (second,) = compare(small_bundle, own(noise), tmp_path, bits=(4,))
-        assert (second.kept, second.result, models) == (True, first.result, [])
+        assert (second.kept, second.result, started.models) == (True, first.result, [])
         (third,) = compare(small_bundle, own(noise), tmp_path, bits=(4,), force=True)
-    assert models == ["Imp-Q4_0.gguf"]
+    assert started.models == ["Imp-Q4_0.gguf"]
     assert third.result.items == first.result.items
 
 
@@ -109,15 +118,20 @@ def test_a_changed_picture_of_the_same_name(
 
 @pytest.mark.parametrize("phase", ["reference 16-bit@56", "4-bit@56"])
 def test_an_interrupted_comparison_goes_on(
-    small_bundle: Path, noise: Path, tmp_path: Path, phase: str
+    small_bundle: Path,
+    noise: Path,
+    tmp_path: Path,
+    phase: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After hours of work on a real model, all but the batch at hand is there."""
     single = dataclasses.replace(SETTINGS, batch_bytes=1)
     (whole,) = compare(small_bundle, own(noise), tmp_path / "whole", bits=(4,), settings=single)
     out = tmp_path / "out"
     stopped = Counted(stop=(phase, 4))
-    with pytest.raises(Interrupted):
+    with starts(monkeypatch) as started, pytest.raises(Interrupted):
         compare(small_bundle, own(noise), out, bits=(4,), settings=single, progress=stopped)
+    assert all(program.returncode is not None for program in started.programs)
     assert list(out.glob("*.json")) == []
     assert list(out.glob("*/scratch-*")) == []
     rest = Counted()
@@ -125,6 +139,29 @@ def test_an_interrupted_comparison_goes_on(
     assert 0 < rest.phases[phase] <= 4
     assert found.result.items == whole.result.items
     assert found.result.dropped_mass == whole.result.dropped_mass
+
+
+def test_what_is_left_of_one_variant_is_not_taken_for_another(
+    small_bundle: Path, noise: Path, tmp_path: Path
+) -> None:
+    (alone,) = compare(small_bundle, own(noise), tmp_path / "alone", bits=(8,))
+    single = dataclasses.replace(SETTINGS, batch_bytes=1)
+    out = tmp_path / "out"
+    stopped = Counted(stop=("4-bit@56", 4))
+    with pytest.raises(Interrupted):
+        compare(small_bundle, own(noise), out, bits=(4,), settings=single, progress=stopped)
+    (found,) = compare(small_bundle, own(noise), out, bits=(8,), settings=single)
+    assert found.result.items == alone.result.items
+
+
+def test_references_do_not_mix(small_bundle: Path, noise: Path, tmp_path: Path) -> None:
+    """Files are the same, what they are asked is not."""
+    other = copied(small_bundle, tmp_path / "other")
+    edit_json(other / "bundle.json", lambda m: m["prompt"].update(template="<image>{question}"))
+    out = tmp_path / "out"
+    (first,) = compare(small_bundle, own(noise), out, bits=(4,))
+    (second,) = compare(small_bundle, own(noise), out, bits=(4,), reference=other, force=True)
+    assert metrics(second.result.items)["mean_kl"] > 10 * metrics(first.result.items)["mean_kl"]
 
 
 def test_a_damaged_part_is_computed_again(small_bundle: Path, noise: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from imp_deploy import quality
 from imp_deploy.bench.report import paper
 from imp_deploy.errors import BadInput
-from imp_deploy.evaluation import Evaluation
+from imp_deploy.evaluation import Evaluation, answers_path
 from imp_deploy.quality import Quality
 from imp_deploy.results import BundleRecord, Result
 from tests.bench.report import made
@@ -79,6 +79,19 @@ def test_no_score_over_what_is_not_complete(form: str, tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "b", part)
     assert (row["accuracy_demo"], row["accuracy_demo_low"]) == (None, None)
     assert (row["accuracy_demo_answered"], row["accuracy_demo_state"]) == (312, "incomplete")
+
+
+def test_an_unfinished_evaluation_says_how_far_it_is(tmp_path: Path) -> None:
+    """As `eval` leaves it while it runs: no marks yet, and the answers in the file beside it, the
+    last of which is just being written, and one of which came twice."""
+    begun = made.unfinished(answered=0)
+    place = made.saved(tmp_path, begun) / "evaluation-0.json"
+    lines = [json.dumps({"id": f"q{i}", "text": "red"}) for i in (*range(312), 7)]
+    answers = "\n".join([*lines, '{"id": "q9'])
+    answers_path(place).write_text(answers, "utf-8")
+    assert "312 of 500, incomplete" in made.report(tmp_path).stdout
+    answers_path(place).unlink()
+    assert "| incomplete |" in made.report(tmp_path).stdout
 
 
 @pytest.mark.parametrize("form", ["md", "html"])
