@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from imp_deploy.bench.evaluate.pictures import ppm
 from imp_deploy.bench.quality.pairs import Pair
-from imp_deploy.bench.tasks.task import Picture, Question
+from imp_deploy.bench.tasks.task import Question
 
 # Two batches lie there at a time: one that the runner works on, one that is being read.
 BATCH_BYTES: Final = 128 << 20
@@ -39,13 +39,6 @@ class Batch:
         for asked in self.asked:
             found.setdefault(asked.sha256, asked)
         return found
-
-
-def ppm(picture: Picture) -> bytes:
-    """Raises `BadInput` for a picture that cannot be read."""
-    buffer = io.BytesIO()
-    picture.load().save(buffer, format="PPM")
-    return buffer.getvalue()
 
 
 def look(questions: Sequence[Question], advance: Callable[[int], None]) -> tuple[Asked, ...]:
@@ -79,7 +72,7 @@ def batches(
             more += entry.bytes + embeddings
         if not portions or size + more > limit:
             portions.append([])
-            more = size = 0
+            size = 0
             more = logits + entry.bytes + embeddings
         portions[-1].append(entry)
         size += more

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from imp_deploy import process, prompt, runner
-from imp_deploy.bench.quality.batches import Asked, Batch, ppm
+from imp_deploy.bench.evaluate.pictures import ppm
+from imp_deploy.bench.quality.batches import Asked, Batch
 from imp_deploy.bench.quality.pairs import Side
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.files import full_disk_is_bad_input, write_atomic
 from imp_deploy.runner import Answer, Job, Step
 
-_WAIT: Final = 600  # seconds after which a runner that was left alone ends
+_WAIT: Final = 120  # seconds after which a runner whose parent was killed ends
 _POLL: Final = 0.02  # seconds
 
 Force = Callable[[Batch], Sequence[tuple[int, ...]]]
