@@ -81,9 +81,7 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
     )
 
 
-def cores_for(
-    wanted: int | None, wanted_mask: str | None, record: DeviceRecord
-) -> tuple[int, str]:
+def cores_for(wanted: int | None, wanted_mask: str | None, record: DeviceRecord) -> tuple[int, str]:
     """Number of threads (0: one per core of the mask) and the mask ("" for all cores). More threads
     than big cores get all cores; the host's cores are not told apart."""
     threads = wanted or 0

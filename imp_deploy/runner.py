@@ -22,9 +22,9 @@ class Step:
     `side` in pixels. The last three name files that the runner writes: float32 embeddings
     [visual tokens, hidden], float32 logits [generated, vocabulary] and uint8 pixels
     [side, side, 3]. `text_tokens`: makes the text exactly so long, for measurements of latency, by
-    dropping tokens from its start or repeating it; None: the text as it is. `force`: these tokens are
-    the answer, `max_tokens` of them, whatever the model finds most likely; `logits` are then what
-    it gave before each. Paths are those of the machine that the runner runs on."""
+    dropping tokens from its start or repeating it; None: the text as it is. `force`: these tokens
+    are the answer, `max_tokens` of them, whatever the model finds most likely; `logits` are then
+    what it gave before each. Paths are those of the machine that the runner runs on."""
 
     id: str
     prompt: str

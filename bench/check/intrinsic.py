@@ -13,9 +13,10 @@ from imp_deploy.quality import METRICS
 _UNITS = {"mean_kl": "nats", "p99_kl": "nats", "top1_agreement": "%"}
 _CHANGE_UNITS = {**_UNITS, "top1_agreement": "points", "perplexity_ratio": "%"}
 _BETTER_UP = frozenset({"top1_agreement", "mean_cosine", "worst_cosine"})
-# A share of the baseline, and the least in nats: divergences of a good variant are near 0.
+# A share of the baseline, and the least in nats, far above what another processor's rounding makes
+# (1e-5) and below what 2 bits instead of 4 do to a small model (5e-4, measured on the demo).
 _KL_SHARE = 0.1
-_KL_LEAST = {"mean_kl": 0.002, "p99_kl": 0.02}
+_KL_LEAST = {"mean_kl": 1e-4, "p99_kl": 1e-3}
 _MINIMUM = {
     "top1_agreement": 0.5,  # points
     "perplexity_ratio": 0.5,  # percent

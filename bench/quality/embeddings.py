@@ -1,7 +1,9 @@
 """Visual embeddings, kept compactly, and the cosines between two sets of them.
 
 Both sides of a comparison are rounded alike, to float16 after each visual token is scaled by a
-power of two, which no cosine sees. So equal embeddings have a cosine of exactly 1.
+power of two, which no cosine sees. So equal embeddings have a cosine of exactly 1, and
+others are off by less than 1e-4 times the sine of their angle (measured, 256 and 2560 numbers per
+token; the means over all tokens by far less).
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 
 from imp_deploy import bundle as bundles
 from imp_deploy.bench.quality.pairs import pairs
-from imp_deploy.bench.tasks import folder
-from imp_deploy.bench.tasks.table import TASKS
 from imp_deploy.cli.main import app
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.files import sha256_of
@@ -25,11 +23,6 @@ from tests.small import copied, edit_json, one_sentence
 def command(*arguments: object) -> Any:
     runner = CliRunner(env={"COLUMNS": "200"})
     return runner.invoke(app, ["quality", *map(str, arguments)], catch_exceptions=False)
-
-
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "folder", folder.TASK)
 
 
 def refused(*arguments: object) -> str:
