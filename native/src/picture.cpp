@@ -9,6 +9,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <fcntl.h>
+#include <optional>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -35,6 +38,28 @@ void check_file(const std::string & path) {
     }
 }
 
+/// The picture when `path` is a binary PPM in the form that Pillow writes, which this toolchain hands
+/// over; nothing for all else. libmtmd reads it too, and hashes every file that it reads, which takes
+/// longer than a small model takes for a token.
+std::optional<Image> read_plain_ppm(const std::string & path) {
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    char             head[32] = {};
+    const ssize_t    size = file.number < 0 ? -1 : pread(file.number, head, sizeof(head) - 1, 0);
+    int              width = 0;
+    int              height = 0;
+    int              end = 0; // of the header, where one byte of white space stands before the pixels
+    if (size <= 0 || std::sscanf(head, "P6\n%5d %5d\n255%n", &width, &height, &end) != 2 || head[2] != '\n' ||
+        end == 0 || head[end] != '\n' || width < 1 || height < 1 || size_t(width) * height > max_pixels) {
+        return std::nullopt;
+    }
+    Image picture(width, height);
+    // One byte more, to see that there is none.
+    picture.pixels.push_back(0);
+    const ssize_t read = pread(file.number, picture.pixels.data(), picture.pixels.size(), end + 1);
+    picture.pixels.pop_back();
+    return read == ssize_t(picture.pixels.size()) ? std::optional(std::move(picture)) : std::nullopt;
+}
+
 } // namespace
 
 void wait_for_picture(const std::string & path, int seconds) {
@@ -50,6 +75,9 @@ void wait_for_picture(const std::string & path, int seconds) {
 
 Image read_picture(const mtmd_context * vision, const std::string & path) {
     check_file(path);
+    if (std::optional<Image> plain = read_plain_ppm(path)) {
+        return std::move(*plain);
+    }
     // What is no picture libmtmd gives to an ffmpeg on the PATH, as a video. Nothing of the machine
     // shall decide what a picture is, so ffmpeg is looked for where none can be.
     mtmd_helper_init_opt options = mtmd_helper_init_opt_default();

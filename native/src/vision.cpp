@@ -31,7 +31,10 @@ VisualTokens make_chunk(const Model & model, int side, const uint8_t * pixels) {
 } // namespace
 
 int count_visual_tokens(const Model & model) {
-    return make_chunk(model, model.image_side, nullptr).count;
+    if (model.visual_tokens == 0) { // libmtmd prepares a whole image to tell, which takes milliseconds
+        model.visual_tokens = make_chunk(model, model.image_side, nullptr).count;
+    }
+    return model.visual_tokens;
 }
 
 VisualTokens encode_image(const Model & model, const Image & square) {

@@ -108,6 +108,32 @@ def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
         assert (runner.folder / f"{name}.rgb").read_bytes() == pixels, name
 
 
+@pytest.mark.parametrize("first", [0, 10, 13, 32, 255])
+def test_pictures_that_begin_like_white_space(runner: Runner, first: int) -> None:
+    """Behind the header of a PPM comes one byte of white space, and then pixels that may look like
+    more of it."""
+    picture = draw(50, 40, seed=first)
+    picture.paste((first, first, first), (0, 0, 9, 2))
+    for ending in ("ppm", "png"):
+        picture.save(runner.folder / f"picture.{ending}")
+    steps = [
+        runner.step(ending, runner.folder / f"picture.{ending}", pixels=runner.folder / ending)
+        for ending in ("ppm", "png")
+    ]
+    runner.run(steps)
+    assert (runner.folder / "ppm").read_bytes() == (runner.folder / "png").read_bytes()
+
+
+def test_a_ppm_that_was_cut_off_is_no_picture(runner: Runner) -> None:
+    whole = runner.folder / "whole.ppm"
+    draw(50, 40, seed=1).save(whole)
+    cut = runner.folder / "cut.ppm"
+    for size in (3, 10, 2000, 6012):
+        cut.write_bytes(whole.read_bytes()[:size])
+        [line] = runner.run([runner.step("1", cut)])
+        assert (line["status"], line["kind"]) == ("error", "image")
+
+
 def test_the_model_sees_the_saved_pixels(runner: Runner) -> None:
     """Otherwise libmtmd changes the picture once more, and a parity check compares another one."""
     draw(311, 97, seed=2).save(runner.folder / "wide.png")
