@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo demo-phone test lint types unit package phone picture clean \
-	bench-export bench-push bench-harness
+.PHONY: demo demo-phone test lint types unit package phone gate baseline measured picture clean \
+	bench-export bench-push bench-harness bench-eval
 
 demo: $(VENV)/base
 	@echo "==> Exporting the demo checkpoint"
@@ -73,6 +73,39 @@ phone: $(VENV)/base
 	then $(MAKE) demo-phone; \
 	else echo "==> Skipping demo-phone: it needs qemu-user-static, proot and busybox-static"; fi
 
+# The demo checkpoint through the gate of docs/accuracy.md: its sizes, its answers and its distance
+# from 16 bits must be what tests/demo.baseline.json says, and the way to a phone must work.
+BASELINE := tests/demo.baseline.json
+CHECK = $(BIN)/imp-deploy check $(GATE) --baseline $(BASELINE) --only size,accuracy,quality
+GATE := $(DEMO)/gate
+
+gate: measured
+	@echo "==> Comparing with $(BASELINE)"
+	$(CHECK) --markdown $(GATE)/check.md --junit $(GATE)/check.xml
+
+# After a change that is meant to change them.
+baseline: measured
+	$(CHECK) --update
+
+measured: $(VENV)/base
+	rm -rf $(GATE)
+	@echo "==> Exporting the demo checkpoint"
+	$(BIN)/imp-deploy demo $(GATE)/checkpoint
+	$(BIN)/imp-deploy export $(GATE)/checkpoint $(GATE)/bundle --name Imp-Demo
+	@echo "==> Asking it 500 questions, at 16, 8 and 4 bits"
+	$(BIN)/imp-deploy eval $(GATE)/bundle --task demo --bits 16,8,4 --out $(GATE)/results
+	$(BIN)/imp-deploy eval $(GATE)/bundle --task demo --resolution 384 --limit 200 \
+		--out $(GATE)/results
+	@echo "==> Measuring how far 8 and 4 bits are from 16"
+	$(BIN)/imp-deploy quality $(GATE)/bundle --task demo --resolution 196 --limit 200 \
+		--out $(GATE)/results
+	@echo "==> Rehearsing on the virtual phone"
+	$(BIN)/imp-deploy eval $(GATE)/bundle --task demo --limit 8 --device virtual \
+		--out $(GATE)/phone
+	$(BIN)/imp-deploy bench $(GATE)/bundle --device virtual --bits 4 --resolution 196 \
+		--max-tokens 8 --repetitions 1 --out $(GATE)/phone
+	$(BIN)/imp-deploy report $(GATE) --format html --out $(GATE)/report.html
+
 picture: $(VENV)/base
 	rm -rf demo-out
 	$(BIN)/python docs/picture.py docs/demo.svg
@@ -89,6 +122,10 @@ bench-push: $(VENV)/base
 # What supervisor, sampling and polling add to T_total, on this machine.
 bench-harness: $(VENV)/base demo
 	$(BIN)/python -m imp_deploy.bench.harness $(DEMO)/bundle
+
+# What an evaluation costs beside the model's own work, on this machine.
+bench-eval: $(VENV)/base demo
+	$(BIN)/python -m imp_deploy.bench.evaluation $(DEMO)/bundle
 
 $(VENV)/base: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
