@@ -8,6 +8,7 @@ again from the answers and the benchmark's own files, without the model.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +30,10 @@ _CURE = "evaluate again with `imp-deploy eval`"
 class Answered:
     """A line of the answers. `question`: the text as asked, the task's suffix included, without the
     bundle's template. `text`: as the model gave it; `token_ids` without the end-of-generation
-    token. `seconds.vision` 0 where an earlier question about the same image had it encoded."""
+    token. `seconds.vision` 0 where an earlier question about the same image had it encoded. `of`:
+    `answers_key` of the evaluation."""
 
+    of: str
     id: str
     question: str
     text: str
@@ -100,6 +103,17 @@ class Evaluation:
     submission: str | None
     complete: bool
     schema: int = SCHEMA
+
+
+def answers_key(evaluation: Evaluation) -> str:
+    """Names what its answers depend on: the questions, the files, the runner, the protocol."""
+    parts = [
+        evaluation.task.sha256,
+        evaluation.runner.sha256,
+        *(file.sha256 for file in evaluation.bundle.files),
+        dataclasses.astuple(evaluation.protocol),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def answers_path(path: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -25,10 +26,15 @@ def load_rgb(path: Path) -> Image.Image:
     """The picture as 8-bit RGB. Transparency is dropped and EXIF rotation ignored, as in training;
     16-bit grey is scaled. Everything that has no single right reading is bad input."""
     _check_file(path)
+    return rgb_of(path, str(path))
+
+
+def rgb_of(source: Path | BinaryIO, path: str) -> Image.Image:
+    """`load_rgb` of a file that is there, or of the content of one; `path` names it in errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd files; where it matters, an error follows
         try:
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 _check(image, path)
                 return _to_rgb(image, path)
         except BadInput:
@@ -62,13 +68,13 @@ def _check_file(path: Path) -> None:
         raise BadInput(f"The image {path} is empty (0 bytes); copy it again.")
 
 
-def _too_large(path: Path) -> BadInput:
+def _too_large(path: str) -> BadInput:
     return BadInput(
         f"The image {path} claims more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down."
     )
 
 
-def _check(image: Image.Image, path: Path) -> None:
+def _check(image: Image.Image, path: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     if image.width < 1 or image.height < 1:
@@ -84,7 +90,7 @@ def _check(image: Image.Image, path: Path) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, path: str) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _GREY_16):
         # Pillow would clip 16-bit grey to 255 and show white.
         grey = np.clip(np.asarray(image), 0, 65535) >> 8

@@ -78,6 +78,14 @@ def spec(chat: ChatFormat) -> PromptSpec:
     return PromptSpec(template=template, stop=chat.stop, normalize=chat.normalize)
 
 
+def ask(prompt: PromptSpec, name: str, question: str) -> str:
+    """`fill`, for a question of a benchmark; `name` is its id in errors."""
+    try:
+        return fill(prompt, question)
+    except BadInput as error:
+        raise BadInput(f"The question {name} cannot be asked: {error}") from None
+
+
 def fill(prompt: PromptSpec, question: str) -> str:
     """The whole prompt for one question; `<image>` stays where the visual tokens go."""
     if not question.strip():

@@ -42,6 +42,13 @@ def compare(before: Accuracy, after: Accuracy, limits: Limits) -> tuple[Row, ...
             # Possible with fractional marks only: the test and the mean point in two directions.
             answer = "inconclusive"
         reason = _reason(answer, found, low, high, limits)
+        if answer in ("ok", "improved") and (lost := _lost(before, after)) >= 2 * limits.drop:
+            # Circular accuracy, accuracy+ and F1 can fall while as many answers are right.
+            answer = "inconclusive"
+            reason = (
+                f"As many answers are right, and the score that counts fell by {lost:.2f} of 100; "
+                "look at which ones changed, or accept it with --update."
+            )
     return (
         Row(
             kind="accuracy",
@@ -76,7 +83,12 @@ def _obstacle(before: Accuracy, after: Accuracy) -> str:
             "`imp-deploy eval` again, it goes on."
         )
     if before.task.sha256 == after.task.sha256 and set(before.marks) == set(after.marks):
-        return ""
+        if before.max_tokens == after.max_tokens:
+            return ""
+        return (
+            f"Answers have at most {before.max_tokens} tokens in the baseline and "
+            f"{after.max_tokens} now; evaluate with --max-tokens {before.max_tokens}."
+        )
     return (
         f"The questions are not the same: {_asked(before.task)} in the baseline, "
         f"{_asked(after.task)} now; ask the baseline's, or accept the new ones with --update."
@@ -105,6 +117,13 @@ def _reason(answer: Answer, found: pairs.Paired, low: float, high: float, limits
             f"{limits.drop:g} shown (p < {ALPHA}); ask more questions."
         )
     return f"{facts}."
+
+
+def _lost(before: Accuracy, after: Accuracy) -> float:
+    """How far the task's own score fell, scaled to 100."""
+    if before.value is None or after.value is None:
+        return 0.0
+    return 100 * (before.value - after.value) / after.most
 
 
 def _score(before: Accuracy, after: Accuracy) -> str:

@@ -96,9 +96,25 @@ def update(path: Path, candidate: Figures, kinds: Collection[Kind] = KINDS) -> F
                 "again, it goes on."
             )
     kept = load(path) if path.exists() and len(set(kinds)) < len(KINDS) else Figures()
+    if path.exists() and len(set(kinds)) == len(KINDS):
+        _lose_nothing(path, candidate)
     figures = dataclasses.replace(kept, **{kind: getattr(candidate, kind) for kind in kinds})
     write_atomic(path, render(figures).encode())
     return figures
+
+
+def _lose_nothing(path: Path, candidate: Figures) -> None:
+    """A kind that the old baseline has shall not vanish because a command was forgotten."""
+    try:
+        old = load(path)
+    except BadInput:  # damaged, or of another schema: that is what --update is for
+        return
+    lost = [kind for kind in KINDS if getattr(old, kind) and not getattr(candidate, kind)]
+    if lost:
+        raise BadInput(
+            f"{path} holds {' and '.join(lost)}, and the candidate has none of it; measure that "
+            "too, update the other kinds with --only, or remove the file to begin anew."
+        )
 
 
 def _was_a_baseline(path: Path) -> bool:

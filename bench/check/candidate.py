@@ -41,27 +41,47 @@ def find(
     accuracies: dict[Key, tuple[Path, Accuracy]] = {}
     qualities: dict[Key, tuple[Path, Intrinsic]] = {}
     speeds: dict[Key, tuple[Path, Speed]] = {}
+    manifests: dict[str, bundle.Bundle] = {}
+    made_of: list[tuple[Path, Any]] = []
     for path, value in _documents(place):
         kind = _kind(path, value)
         if kind is None and path == place:
             raise BadInput(f"{path} is neither a bundle's manifest nor a result; {_CURE}.")
-        match kind:
-            case "size" if "size" in kinds:
-                for size in of_bundle(_bundle(path)):
+        if kind == "size":
+            manifest = _bundle(path)
+            manifests[manifest.name] = manifest
+            if "size" in kinds:
+                for size in of_bundle(manifest):
                     _add(sizes, path, size)
-            case "accuracy" if "accuracy" in kinds:
-                if (accuracy := _accuracy(path, note)) is not None:
-                    _add(accuracies, path, accuracy)
-            case "quality" if "quality" in kinds:
-                _add(qualities, path, _quality(path))
-            case "speed" if "speed" in kinds:
-                _add(speeds, path, of_result(results.load(path)))
+            continue
+        if kind not in kinds:
+            continue
+        if kind == "accuracy" and (accuracy := _accuracy(path, note)) is not None:
+            _add(accuracies, path, accuracy)
+        elif kind == "quality":
+            _add(qualities, path, _quality(path))
+        elif kind == "speed":
+            _add(speeds, path, of_result(results.load(path)))
+        made_of.append((path, value["bundle"]))
+    for path, used in made_of:
+        _require_same_files(path, used, manifests.get(used["name"]))
     return Figures(
         size=_sorted(sizes),
         accuracy=_sorted(accuracies),
         quality=_sorted(qualities),
         speed=_sorted(speeds),
     )
+
+
+def _require_same_files(path: Path, used: Any, manifest: bundle.Bundle | None) -> None:
+    """A result that a CI job kept from an older bundle says nothing about the one beside it."""
+    there = {file.sha256 for file in manifest.files} if manifest is not None else set()
+    for file in used["files"]:
+        if manifest is not None and file["sha256"] not in there:
+            raise BadInput(
+                f"{path} is of another {file['path']} than the bundle {manifest.name} beside it "
+                "has; evaluate or measure that bundle again."
+            )
 
 
 def _documents(place: Path) -> Iterator[tuple[Path, Any]]:

@@ -130,14 +130,20 @@ def _export(size: Size) -> str:
 
 
 def _evaluate(figure: Accuracy) -> str:
-    task = figure.task
-    some = "" if task.seed is None else f" --limit {task.asked} --seed {task.seed}"
     device = "" if figure.device == "host" else f" on {figure.device}"
-    return f"run `imp-deploy eval BUNDLE --task {task.name}{some}{_options(figure)}`{device}"
+    return f"run `imp-deploy eval BUNDLE{_task(figure)}{_options(figure)}`{device}"
 
 
 def _measure_quality(figure: Intrinsic) -> str:
-    return f"run `imp-deploy quality BUNDLE --task {figure.task.name}{_options(figure)}`"
+    return f"run `imp-deploy quality BUNDLE{_task(figure)}{_options(figure)}`"
+
+
+def _task(figure: Accuracy | Intrinsic) -> str:
+    """The very same questions, and answers of the same length."""
+    task = figure.task
+    some = "" if task.seed is None else f" --limit {task.asked} --seed {task.seed}"
+    length = f" --max-tokens {figure.max_tokens}"
+    return f" --task {task.name} --split {task.split}{some}{length}"
 
 
 def _measure_speed(figure: Speed) -> str:

@@ -44,6 +44,7 @@ class Accuracy:
     variant: VariantRecord
     device: str
     task: TaskRecord
+    max_tokens: int
     metric: str
     value: float | None
     most: float
@@ -180,6 +181,7 @@ def of_evaluation(evaluation: Evaluation, answered: int) -> Accuracy:
         variant=evaluation.variant,
         device=_place(evaluation.device),
         task=evaluation.task,
+        max_tokens=evaluation.protocol.max_tokens,
         metric=score.metric if score else "accuracy",
         value=score.value if score else None,
         most=score.most if score else 100.0,

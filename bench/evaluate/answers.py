@@ -19,8 +19,9 @@ from imp_deploy.runner import Answer
 _CURE = "give back the file as it was, or evaluate again with --force"
 
 
-def answered(question: Question, answer: Answer) -> Answered:
+def answered(key: str, question: Question, answer: Answer) -> Answered:
     return Answered(
+        of=key,
         id=question.id,
         question=question.text,
         text=answer.text,
@@ -32,12 +33,14 @@ def answered(question: Question, answer: Answer) -> Answered:
 
 
 class Answers:
-    """The answers in `path` so far, by question id, and a way to add to them. `questions`: all that
-    may be answered there. Anything else in the file is `BadInput`; a last line without its end, as
-    an interruption leaves it, is cut off when the next answer is added."""
+    """The answers in `path` so far, by question id, and a way to add to them. `key`: whose they
+    must be, `evaluation.answers_key`; `questions`: all that may be answered there. Anything else in
+    the file is `BadInput`; a last line without its end, as an interruption leaves it, is cut off
+    when the next answer is added."""
 
-    def __init__(self, path: Path, questions: Mapping[str, Question]) -> None:
+    def __init__(self, path: Path, key: str, questions: Mapping[str, Question]) -> None:
         self.path = path
+        self.key = key
         self.by_id: dict[str, Answered] = {}
         self._whole = 0
         if not path.exists():
@@ -54,6 +57,8 @@ class Answers:
 
     def _take(self, line: bytes, where: str, questions: Mapping[str, Question]) -> None:
         one = record.parse(Answered, _json(line, where), where, _CURE)
+        if one.of != self.key:
+            raise BadInput(f"{where} is an answer of another evaluation; {_CURE}.")
         question = questions.get(one.id)
         if question is None:
             raise BadInput(f"{where} answers {one.id!r}, which was not asked; {_CURE}.")
@@ -78,6 +83,11 @@ class Answers:
                 raise
         self._whole += len(lines)
         self.by_id.update({one.id: one for one in answers})
+
+    def sync(self) -> None:
+        """Brings them to the disk."""
+        with full_disk_is_bad_input(self.path), self.path.open("ab") as file:
+            os.fsync(file.fileno())
 
 
 def _json(line: bytes, where: str) -> Any:

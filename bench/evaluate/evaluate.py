@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +44,10 @@ class Asking:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """Where progress goes: bytes pushed, questions answered, and sentences."""
+    """Where progress goes: bytes pushed, questions answered."""
 
     pushing: Progress
     answering: Stages
-    say: Callable[[str], None]
 
 
 def evaluate(
@@ -73,27 +69,32 @@ def evaluate(
     with hold(path.with_name(f".{path.name}.lock"), busy):
         now = matching(path, fresh, force=force)
         questions = {question.id: question for question in asking.selection.questions}
-        answers = Answers(evaluations.answers_path(path), questions)
+        key = evaluations.answers_key(now)
+        answers = Answers(evaluations.answers_path(path), key, questions)
         every = in_order(asking.selection.questions)
         missing = [one for one in every if one.question.id not in answers.by_id]
+        if not missing and now.complete:
+            return path, now
         if missing:
             evaluations.save(path, now)  # says whose the answers are, before the first of them
             subject = Subject(bundle=asking.bundle, variant=variant, protocol=fresh.protocol)
-            place = Place(session, asking.folder, program, _run_name(now))
+            place = Place(session, asking.folder, program, f"eval-{key}")
             shown.answering.start(_title(session, now), len(every))
             shown.answering.advance(len(every) - len(missing))
 
             def on_answers(found: list[tuple[Asked, Answer]]) -> None:
-                answers.add([answered(one.question, answer) for one, answer in found])
+                answers.add([answered(key, one.question, answer) for one, answer in found])
                 shown.answering.advance(len(found))
 
             if device.kind == "host":
                 on_host.ask(program.path, asking.folder, subject, missing, on_answers)
             else:
-                on_device.ask(place, subject, every, missing, on_answers, shown.pushing)
+                on_device.ask(
+                    place, subject, every, missing, on_answers, answers.sync, shown.pushing
+                )
+        answers.sync()
         done = finish(path, now, asking.selection, answers.by_id)
-        if missing or done != now:
-            evaluations.save(path, done)
+        evaluations.save(path, done)
         return path, done
 
 
@@ -128,17 +129,6 @@ def _fresh(asking: Asking, variant: Variant, device: DeviceRecord, program: Prog
         submission=None,
         complete=False,
     )
-
-
-def _run_name(evaluation: Evaluation) -> str:
-    parts = [
-        evaluation.started,
-        evaluation.task.sha256,
-        evaluation.runner.sha256,
-        *(file.sha256 for file in evaluation.bundle.files),
-        repr(dataclasses.astuple(evaluation.protocol)),
-    ]
-    return f"eval-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
 def _title(session: Session, evaluation: Evaluation) -> str:

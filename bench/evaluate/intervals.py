@@ -11,6 +11,7 @@ from imp_deploy.bench.tasks.task import Marked
 
 _Z = 1.959963984540054  # of the normal distribution, two-sided 95 %
 _RESAMPLES = 1000
+_FEWEST = 5  # units of a stratum
 _SEED = 20240512
 
 
@@ -30,8 +31,11 @@ def bootstrap(
     marked: Sequence[Marked], value: Callable[[Sequence[Marked]], float]
 ) -> tuple[float, float]:
     """The percentile interval of `value` over 1000 resamples of the questions, or of their groups,
-    within each stratum; always the same for the same answers."""
+    within each stratum (all together, where a stratum has too few to draw from); always the same
+    for the same answers. `value` may be the same for all of them, whatever the true one is."""
     strata = _units(marked)
+    if min(len(units) for units in strata) < _FEWEST:
+        strata = [[unit for units in strata for unit in units]]
     rng = np.random.default_rng(_SEED)
     values = []
     for _ in range(_RESAMPLES):
@@ -42,6 +46,11 @@ def bootstrap(
         values.append(value(drawn))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def count_units(marked: Sequence[Marked]) -> int:
+    """Questions on their own and groups."""
+    return sum(len(units) for units in _units(marked))
 
 
 def _units(marked: Sequence[Marked]) -> list[list[list[Marked]]]:

@@ -46,7 +46,7 @@ def job_for(
         steps=tuple(
             runner.Step(
                 id=one.question.id,
-                prompt=prompt.fill(subject.bundle.prompt, one.question.text),
+                prompt=prompt.ask(subject.bundle.prompt, one.question.id, one.question.text),
                 max_tokens=subject.protocol.max_tokens,
                 image=picture(one.picture),
                 side=side,

@@ -5,7 +5,7 @@ whatever becomes of the link, this program or the phone."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +15,7 @@ from imp_deploy.bench.carry_out import require_idle
 from imp_deploy.bench.evaluate.job import Subject, job_for
 from imp_deploy.bench.evaluate.pictures import Asked
 from imp_deploy.bench.evaluate.remote_pictures import Bringing
-from imp_deploy.bench.evaluate.taken import OnAnswers, Taken
+from imp_deploy.bench.evaluate.taken import OnAnswers, Taken, Unanswerable
 from imp_deploy.bench.plan import RESULTS
 from imp_deploy.bench.programs import Program
 from imp_deploy.bench.remote_run import RunFolder
@@ -51,11 +51,13 @@ def ask(
     every: Sequence[Asked],
     missing: Sequence[Asked],
     on_answers: OnAnswers,
+    on_safe: Callable[[], None],
     pushing: Progress,
 ) -> None:
     """Answers all of `missing`; `every` has those too that were answered before, because pictures
-    go over in the same archives each time. Errors as those of `on_host.ask`; after a `DeviceError`
-    the device goes on by itself if it can, and the same call collects."""
+    go over in the same archives each time. `on_safe` brings the answers to this machine's disk,
+    before the device forgets them. Errors as those of `on_host.ask`; but for
+    `Unanswerable` the device goes on by itself if it can, and the same call collects."""
     session, remote = place.session, place.remote
     require_idle(session, [place.run])
     where = _deploy(place, subject, pushing)
@@ -65,7 +67,8 @@ def ask(
     try:
         while True:
             alive = session.call(lambda d: detached.running(d, remote.path))
-            taken.take(session.call(lines.fetch).encode(), old=not alive)
+            # Where an attempt is at work, its own errors come again in the next one.
+            taken.take(session.call(lines.fetch).encode(), old=True)
             if len(taken.seen) == len(missing):
                 break
             before = len(taken.seen)
@@ -74,11 +77,12 @@ def ask(
             _follow(place, taken, lines, bringing, len(missing))
             if len(taken.seen) == before:
                 raise DeviceError(f"{session.name}: {_why(place)} Run the same command again.")
-    except BadInput:
+    except Unanswerable:
         # The next call shall not find the same error in the lines of this one.
         session.call(lambda d: detached.kill(d, remote.path))
         session.call(lambda d: remote_run.remove(d, remote))
         raise
+    on_safe()
     session.call(lambda d: remote_run.remove(d, remote))
 
 
@@ -132,7 +136,11 @@ def _follow(
         taken.take(session.call(lines.fetch).encode())
         if len(taken.seen) == count or not alive:
             return
-        more = bringing.bring()
+        try:
+            more = bringing.bring()
+        except BadInput:  # nobody will bring that picture: no use in waiting for it there
+            session.call(lambda d: detached.kill(d, remote.path))
+            raise
         if more or len(taken.seen) > seen:
             heard, seen = time.monotonic(), len(taken.seen)
         if time.monotonic() - heard > _SILENCE_SECONDS:

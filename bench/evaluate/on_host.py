@@ -13,6 +13,7 @@ from imp_deploy.bench.evaluate.job import Subject, job_for
 from imp_deploy.bench.evaluate.pictures import Asked, pictures, ppm
 from imp_deploy.bench.evaluate.taken import OnAnswers, Taken
 from imp_deploy.errors import DeviceError
+from imp_deploy.files import full_disk_is_bad_input
 
 _AHEAD_BYTES = 256 << 20
 _AHEAD_AT_ONCE = 8
@@ -27,8 +28,8 @@ def ask(
     on_answers: OnAnswers,
 ) -> None:
     """Answers all of `asked`, which come as `in_order` has them; `folder` is the bundle's.
-    `on_answers` gets them as they come. A question that cannot be answered, for itself or its
-    picture, is `BadInput`, and ends it; a runner that fails is a `DeviceError`."""
+    `on_answers` gets them as they come. A question that is `Unanswerable` ends it; a runner that
+    fails is a `DeviceError`."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         job = job_for(
@@ -38,7 +39,8 @@ def ask(
             mmproj=(folder / subject.variant.vision.path).absolute(),
             picture=lambda number: place / str(number),
         )
-        (place / "job.txt").write_text(runner.job_text(job), encoding="utf-8")
+        with full_disk_is_bad_input(place):
+            (place / "job.txt").write_text(runner.job_text(job), encoding="utf-8")
         results = place / "results.jsonl"
         results.touch()
         argv = [str(binary), str(place / "job.txt"), str(results)]
@@ -50,7 +52,8 @@ def ask(
                 while True:
                     ended = started.poll() is not None  # before the last look at its lines
                     taken.take(lines.read())
-                    window.fill(taken.picture)
+                    with full_disk_is_bad_input(place):
+                        window.fill(taken.picture)
                     if len(taken.seen) == len(asked) or ended:
                         break
                     time.sleep(_POLL_SECONDS)

@@ -28,7 +28,9 @@ def rescore(path: Path, data: Path | None) -> Evaluation:
             "; give --data the folder that they were asked from."
         )
     answers = Answers(
-        evaluations.answers_path(path), {question.id: question for question in selection.questions}
+        evaluations.answers_path(path),
+        evaluations.answers_key(before),
+        {question.id: question for question in selection.questions},
     )
     after = finish(path, before, selection, answers.by_id)
     if not after.complete:

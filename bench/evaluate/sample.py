@@ -9,9 +9,10 @@ from imp_deploy.bench.tasks.task import Question
 
 
 def sample(questions: Sequence[Question], limit: int, seed: int) -> tuple[Question, ...]:
-    """At most `limit` of `questions`, in their order. Each stratum gets its share, to within one
-    unit; a unit is a question, or a group of them, which stays whole. With the same seed a larger
-    sample of a stratum holds every smaller one, and nothing depends on Python's random numbers."""
+    """At most `limit` of `questions`, in their order. Each stratum gets its share, to within a
+    unit or two; a unit is a question, or a group of them, which stays whole. With the same seed a
+    larger sample of a stratum holds every smaller one, and nothing depends on Python's random
+    numbers."""
     if limit >= len(questions):
         return tuple(questions)
     units: dict[str, list[Question]] = {}
@@ -26,8 +27,9 @@ def sample(questions: Sequence[Question], limit: int, seed: int) -> tuple[Questi
     chosen: set[str] = set()
     count = 0
     while strata:
-        # The stratum that is furthest below its share; of several the larger one.
-        name = min(strata, key=lambda name: (taken[name] / sizes[name], -sizes[name], name))
+        # The stratum that is furthest below its share of one more question.
+        share = (count + 1) / len(questions)
+        name = max(strata, key=lambda name: (share * sizes[name] - taken[name], name))
         key = strata[name].pop(0)
         if not strata[name]:
             del strata[name]

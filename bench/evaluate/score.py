@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from imp_deploy.bench.evaluate.intervals import bootstrap, wilson
+from imp_deploy.bench.evaluate.intervals import bootstrap, count_units, wilson
 from imp_deploy.bench.evaluate.selection import Selection
 from imp_deploy.bench.tasks.task import Marked, Question, Task
 from imp_deploy.evaluation import Answered, Evaluation, Score
@@ -68,7 +69,7 @@ def score(task: Task, marked: list[Marked]) -> Score:
             parts=_by_stratum(marked),
         )
     totals = total(marked)
-    low, high = bootstrap(marked, lambda drawn: total(drawn).value)
+    low, high = _interval(task, marked, totals.value)
     return Score(
         metric=task.metric,
         value=totals.value,
@@ -77,6 +78,22 @@ def score(task: Task, marked: list[Marked]) -> Score:
         most=task.most,
         parts=totals.parts,
     )
+
+
+def _interval(task: Task, marked: list[Marked], value: float) -> tuple[float, float]:
+    total = task.total
+    assert total is not None
+    mean = math.fsum(one.mark for one in marked) / len(marked)
+    grouped = any(one.question.group for one in marked)
+    if not grouped and math.isclose(value, task.most * mean, abs_tol=1e-9):
+        low, high = wilson(mean, len(marked))
+        return task.most * low, task.most * high
+    low, high = bootstrap(marked, lambda drawn: total(drawn).value)
+    if low < high:
+        return low, high
+    # All units alike, of which resampling learns nothing: as if the figure were a share of them.
+    low, high = wilson(value / task.most, count_units(marked))
+    return task.most * low, task.most * high
 
 
 def _by_stratum(marked: list[Marked]) -> dict[str, float]:

@@ -60,9 +60,13 @@ def select(
 
 
 def digest(questions: tuple[Question, ...]) -> str:
-    """Over what is asked and what is right, in order."""
+    """Over what is asked, about which pictures, and what is right, in order."""
+    pictures: dict[str, str] = {}
     total = hashlib.sha256()
     for question in questions:
-        entry = [question.id, question.text, question.picture.key, question.truth]
+        picture = question.picture
+        if picture.key not in pictures:
+            pictures[picture.key] = picture.digest()
+        entry = [question.id, question.text, picture.key, pictures[picture.key], question.truth]
         total.update(json.dumps(entry, sort_keys=True, ensure_ascii=True).encode() + b"\n")
     return total.hexdigest()

@@ -11,7 +11,13 @@ from imp_deploy.bench.evaluate.pictures import Asked
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.runner import Answer
 
+_CURE = "leave the question out, give a smaller --max-tokens, or look at its picture"
+
 OnAnswers: TypeAlias = Callable[[list[tuple[Asked, Answer]]], None]
+
+
+class Unanswerable(BadInput):
+    """A question that cannot be answered, for itself or its picture."""
 
 
 class Taken:
@@ -26,24 +32,33 @@ class Taken:
 
     def take(self, content: bytes, *, old: bool = False) -> None:
         """More of the file of results, from where the last call's ended. A question that cannot be
-        answered, for itself or its picture, is `BadInput`, once all before it are handed over;
-        `old`: unless the lines are of an earlier attempt, since the next one asks it again."""
+        answered is `Unanswerable`, once all before it are handed over; `old`: unless the lines may
+        be of an earlier attempt, since the next one asks it again. Lines that are no JSON, as a
+        loss of power leaves them, are passed over: those questions are asked again."""
         *lines, self._rest = (self._rest + content).split(b"\n")
         found = []
         try:
             for line in lines:
-                values = json.loads(line)
+                values = _values(line)
                 # A device that was asked before holds those answers too.
-                one = self._asked.get(values["step"])
+                one = self._asked.get(str(values.get("step")))
                 if one is None or one.question.id in self.seen:
                     continue
                 if not old or values["status"] == "ok":
                     found.append((one, _checked(one, values)))
+                    self.seen.add(one.question.id)
         finally:
             if found:
-                self.seen.update(one.question.id for one, _ in found)
                 self.picture = found[-1][0].picture
                 self._on_answers(found)
+
+
+def _values(line: bytes) -> dict[str, object]:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _checked(one: Asked, values: dict[str, object]) -> Answer:
@@ -52,5 +67,7 @@ def _checked(one: Asked, values: dict[str, object]) -> Answer:
         return runner.answer(values)
     kind, message = values["kind"], values["message"]
     if kind in ("image", "prompt", "context"):
-        raise BadInput(f"The question {one.question.id} cannot be answered: {message}.")
+        raise Unanswerable(
+            f"The question {one.question.id} cannot be answered: {message}; {_CURE}."
+        )
     raise DeviceError(f"The runner could not answer the question {one.question.id}: {message}")

@@ -29,14 +29,12 @@ from imp_deploy.files import full_disk_is_bad_input, hold
 from imp_deploy.progress import Progress
 from imp_deploy.quality import Quality
 
-MAX_TOKENS = 32
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """`threads` 0: all of the machine's. `batch_bytes`: see batches.py."""
 
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int = 32
     threads: int = 0
     batch_bytes: int = BATCH_BYTES
 

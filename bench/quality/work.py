@@ -116,7 +116,7 @@ def _steps(
     return [
         Step(
             id=step_id,
-            prompt=_filled(side, asked),
+            prompt=prompt.ask(side.bundle.prompt, asked.question.id, asked.question.text),
             max_tokens=max_tokens if answer is None else len(answer),
             force=answer,
             image=_picture(folder, asked.sha256),
@@ -129,13 +129,6 @@ def _steps(
             zip(_ids(batch), batch.asked, forced, strict=True)
         )
     ]
-
-
-def _filled(side: Side, asked: Asked) -> str:
-    try:
-        return prompt.fill(side.bundle.prompt, asked.question.text)
-    except BadInput as error:
-        raise BadInput(f"The question {asked.question.id} cannot be asked: {error}") from None
 
 
 def _bring(batch: Batch, folder: Path) -> None:

@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from typing import Final
 
 LETTERS: Final = ascii_uppercase[:5]  # no benchmark here has more options
-_SAID = (re.compile(rf"The answer is ([{LETTERS}])\."), re.compile(rf"The answer is ([{LETTERS}])"))
+_SAID = re.compile("The answer is ([A-Z]).")  # the last is any character
 # What MMBench's authors allow before and after a letter that is a word, in the order in which they
 # try it (OpenCompass, tools/eval_mmbench.py).
 _BARE = ("", "")
@@ -29,15 +29,15 @@ def shown(options: Sequence[str]) -> str:
 
 def direct(answer: str) -> str:
     """The letter as LLaVA reads it for ScienceQA (llava/eval/eval_science_qa.py): the whole answer,
-    or what it starts with before ". " (a line end counts as one), or what follows "The answer is ";
-    "" otherwise. Some versions of LLaVA then guess; here an answer without a letter is wrong."""
-    text = answer.replace("\n", ". ")
-    if text.strip() in tuple(LETTERS):
-        return text.strip()
-    if text[:1] in tuple(LETTERS) and text[1:3] == ". ":
-        return text[0]
-    said = [found[1] for pattern in _SAID if (found := pattern.search(text))]
-    return said[0] if said else ""
+    or what it starts with before ". ", or the one letter that follows "The answer is " and is
+    followed by something; "" otherwise. LLaVA then guesses; here an answer without a letter is
+    wrong."""
+    if answer in tuple(LETTERS):
+        return answer
+    if answer[:1] in tuple(LETTERS) and answer[1:3] == ". ":
+        return answer[0]
+    said = _SAID.findall(answer)
+    return said[0] if len(said) == 1 and said[0] in LETTERS else ""
 
 
 def matched(answer: str, options: Sequence[str]) -> str:

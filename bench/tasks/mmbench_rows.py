@@ -35,6 +35,9 @@ class CodedPicture:
     coded: str
     where: str
 
+    def digest(self) -> str:
+        return hashlib.sha256(self.coded.encode()).hexdigest()
+
     def load(self) -> Image.Image:
         return base64_image(self.coded, self.where)
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from PIL import Image
 
 from imp_deploy.errors import BadInput
-from imp_deploy.image import load_rgb
+from imp_deploy.files import sha256_of
+from imp_deploy.image import load_rgb, rgb_of
 
 
 class Picture(Protocol):
@@ -22,6 +23,10 @@ class Picture(Protocol):
 
     @property
     def key(self) -> str: ...
+
+    def digest(self) -> str:
+        """Of its content: it differs where the picture does."""
+        ...
 
     def load(self) -> Image.Image:
         """As 8-bit RGB. Raises `BadInput`."""
@@ -34,6 +39,9 @@ class FilePicture:
 
     key: str
     path: Path
+
+    def digest(self) -> str:
+        return sha256_of(self.path)
 
     def load(self) -> Image.Image:
         return load_rgb(self.path)
@@ -112,7 +120,6 @@ def base64_image(text: str, where: str) -> Image.Image:
     """A picture in base64, as RGB; `where` names it in errors."""
     try:
         content = base64.b64decode(text, validate=True)
-        with Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
-    except (binascii.Error, OSError, ValueError, SyntaxError) as error:
+    except (binascii.Error, ValueError) as error:
         raise BadInput(f"{where} holds no readable picture ({error}); download it again.") from None
+    return rgb_of(io.BytesIO(content), where)

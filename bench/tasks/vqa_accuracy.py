@@ -28,8 +28,6 @@ from typing import Final
 
 from imp_deploy.bench.tasks.task import Marked, Totals
 
-PEOPLE: Final = 10
-
 _NUMBERS: Final = {
     "none": "0",
     "zero": "0",

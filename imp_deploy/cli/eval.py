@@ -147,7 +147,7 @@ def _session(device: str) -> Iterator[tuple[Any, Any]]:
     with progress_bars() as bars, connected(device, note=note) as reached:
         yield (
             Session(reached, note),
-            lambda: Shown(pushing=bars.bar("bytes"), answering=bars.bar("steps"), say=note),
+            lambda: Shown(pushing=bars.bar("bytes"), answering=bars.bar("steps")),
         )
 
 

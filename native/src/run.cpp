@@ -17,7 +17,7 @@ namespace imp {
 
 namespace {
 
-constexpr double longest_unsynced = 1; // seconds of answers that are lost with the power
+constexpr double longest_unsynced = 1; // seconds
 
 /// What the context must hold.
 struct Need {
@@ -83,7 +83,8 @@ void run_steps(const Job & job, const std::vector<const Step *> & steps, Results
             wait_for_picture(step->image, job.wait);
         }
         results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds, prefix));
-        // Each takes the disk some milliseconds, as short answers take the model.
+        // Each takes the disk some milliseconds, as short answers take the model. What is not synced is
+        // lost with the power only, and then asked again.
         if (unsynced.seconds() >= longest_unsynced) {
             results.sync();
             unsynced = {};

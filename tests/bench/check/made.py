@@ -42,7 +42,7 @@ def a_bundle(**other: int) -> Bundle:
             bits=bits[kind],
             type=kind,
             bytes=size,
-            sha256="ab" * 32,
+            sha256=f"{bits[kind]:02d}" * 32,  # as those of the results
         )
         for kind, size in sizes.items()
     ]
@@ -53,7 +53,7 @@ def a_bundle(**other: int) -> Bundle:
             bits=16,
             type="F16",
             bytes=2213536,
-            sha256="cd" * 32,
+            sha256=f"{side % 100:02d}" * 32,
             resolution=side,
             visual_tokens=side,
         )

@@ -399,3 +399,22 @@ def test_marks_that_flip_by_chance_hardly_give_a_false_alarm() -> None:
         answers.append(one(compare(before, after)).answer)
     assert answers.count("regressed") == 0
     assert answers.count("ok") > 150
+
+
+def test_answers_of_another_length_are_not_compared(rows: Checked) -> None:
+    longer = replace(made.an_evaluation().protocol, max_tokens=128)
+    (row,) = rows(made.an_evaluation(), made.an_evaluation(protocol=longer))
+    assert row.answer == "incomparable"
+    assert "--max-tokens 8" in row.reason
+
+
+def test_a_score_that_falls_while_as_many_marks_are_right_is_not_ok(rows: Checked) -> None:
+    """Circular accuracy: the same number of right answers, spread over more questions."""
+    before = made.an_evaluation()
+    assert before.score is not None
+    after = made.an_evaluation(
+        made.marks(60, first=1), score=replace(before.score, value=before.score.value - 6)
+    )
+    (row,) = rows(before, after)
+    assert row.answer == "inconclusive"
+    assert "fell by 6.00" in row.reason

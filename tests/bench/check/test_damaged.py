@@ -14,7 +14,6 @@ from imp_deploy.cli.main import app
 from tests.bench.check import damage
 
 
-
 def run(*arguments: str | Path) -> tuple[int, str]:
     """As the command line does; errors come back as the exceptions that they are."""
     done = CliRunner().invoke(app, [str(a) for a in arguments])

@@ -345,3 +345,24 @@ def test_reports_are_refused_where_they_cannot_be_written(tmp_path: Path, baseli
     for option in ("--markdown", "--junit"):
         for place in (tmp_path, tmp_path / "none" / "x"):
             refused(tmp_path / "old", "--baseline", baseline, option, place)
+
+
+def test_results_of_another_bundle_than_the_one_beside_them_are_refused(tmp_path: Path) -> None:
+    """A CI job that kept its results, and forgot to evaluate the new bundle, must not pass."""
+    new = replace(
+        made.a_bundle(),
+        files=tuple(replace(f, sha256="77" * 32) for f in made.a_bundle().files),
+    )
+    for result in (made.an_evaluation(), made.a_quality(), made.TIMED):
+        folder = made.saved(tmp_path / type(result).__name__, new, result)
+        with pytest.raises(BadInput, match=r"another .*gguf than the bundle Imp-v1\.5-3B beside"):
+            find(folder)
+
+
+def test_a_kind_does_not_vanish_from_a_baseline(tmp_path: Path, baseline: Path) -> None:
+    before = baseline.read_text()
+    folder = made.saved(tmp_path / "new", made.a_bundle())
+    done = made.program(folder, "--baseline", baseline, "--update")
+    assert done.returncode == 3
+    assert "accuracy and quality and speed" in done.stderr
+    assert baseline.read_text() == before

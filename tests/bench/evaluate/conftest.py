@@ -52,7 +52,7 @@ class Evaluator:
             def advance(self, count: int) -> None:
                 me.on_answers(count)
 
-        shown = Shown(pushing=Unseen(), answering=Watched(), say=self.said.append)
+        shown = Shown(pushing=Unseen(), answering=Watched())
         variant = bundles.choose(loaded, bits=bits)
         with connected(self.name) as device:
             session = Session(device, self.said.append)

@@ -131,6 +131,29 @@ def test_another_bundles_answers_are_refused(here: Evaluator, few: Selection) ->
     assert here(few, bits=8, force=True).variant.bits == 8
 
 
+def test_answers_of_another_variant_are_no_score_of_this_one(
+    here: Evaluator, few: Selection
+) -> None:
+    here(few, bits=8)
+    others = answers_path(here.path).read_bytes()
+    done = here(few, bits=4)
+    answers_path(here.path).write_bytes(others)
+    with pytest.raises(BadInput, match="an answer of another evaluation"):
+        rescore(here.path, None)
+    assert evaluations.load(here.path) == done
+
+
+def test_a_picture_that_was_changed_is_another_question(here: Evaluator, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "prompts.txt").write_text("What colour is it?\n")
+    Image.new("RGB", (60, 40), "red").save(pictures / "a.png")
+    here(select(folder.TASK, pictures), max_tokens=3)
+    Image.new("RGB", (60, 40), "blue").save(pictures / "a.png")
+    with pytest.raises(BadInput, match="another evaluation"):
+        here(select(folder.TASK, pictures), max_tokens=3)
+
+
 def test_answers_without_their_record_are_refused(here: Evaluator, few: Selection) -> None:
     here(few)
     here.path.unlink()

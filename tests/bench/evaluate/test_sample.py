@@ -29,6 +29,14 @@ def test_strata_keep_their_shares_to_within_one_question() -> None:
             assert abs(counts[name] - share * limit) <= 1
 
 
+def test_small_strata_do_not_crowd_out_a_large_one() -> None:
+    """The score is a plain mean: every question must have the same chance."""
+    small = [question(10_000 + n, f"small {n % 60}") for n in range(300)]
+    questions = [question(n, "large") for n in range(4000)] + small
+    counts = Counter(q.stratum for q in sample(questions, 200, seed=0))
+    assert abs(counts["large"] - 200 * 4000 / 4300) <= 1
+
+
 def test_the_same_seed_gives_the_same_questions_in_their_order() -> None:
     """On every machine and with every Python: the names stand here."""
     questions = [question(n) for n in range(50)]
@@ -63,7 +71,8 @@ def test_what_was_asked_is_known_by_its_hash() -> None:
     assert (half.record.asked, half.record.seed) == (250, 0)
     assert half.record.sha256 != one.record.sha256
     assert half == select(demo.TASK, None, limit=250)
-    questions = (question(1), question(2))
-    other = Question("2", "Question 2?", PICTURE, "no")
+    picture = half.questions[0].picture
+    questions = tuple(Question(str(n), "Is it?", picture, "yes") for n in (1, 2))
+    other = Question("2", "Is it?", picture, "no")
     assert digest(questions) != digest((question(1), other))
     assert digest(questions) != digest(questions[::-1])

@@ -48,17 +48,37 @@ def test_the_bootstrap_covers_what_the_normal_approximation_does() -> None:
     assert high == pytest.approx(0.8 + 1.96 * 0.04, abs=0.015)
 
 
+def test_units_that_are_all_alike_leave_doubt() -> None:
+    """Resampling five right answers gives five right answers, and no certainty."""
+    total = dataclasses.replace(
+        demo.TASK, total=lambda m: Totals(100 * min(x.mark for x in m)), most=100.0
+    )
+    for answers in (marked([1] * 5), marked([1, 1], "a", "one") + marked([1, 1], "b", "two")):
+        found = score(total, answers)
+        assert found.value == 100
+        assert 30 < found.low < 70
+
+
+def test_a_plain_mean_with_parts_of_its_own_has_wilsons_interval() -> None:
+    total = dataclasses.replace(
+        demo.TASK, total=lambda m: Totals(100 * sum(x.mark for x in m) / len(m), {"yes": 1.0})
+    )
+    found = score(total, marked([1, 0.6, 0.3, 0] * 10))
+    low, high = wilson(0.475, 40)
+    assert (found.low, found.high) == pytest.approx((100 * low, 100 * high))
+
+
 def test_groups_are_drawn_whole_and_strata_keep_their_sizes() -> None:
-    answers = marked([1, 0], "a", "one") + marked([1, 1], "a", "two") + marked([0], "b")
+    pairs = [m for n in range(5) for m in marked([1, 0], "a", f"pair {n}")]
+    answers = pairs + marked([0] * 5, "b")
 
     def value(drawn: Sequence[Marked]) -> float:
-        assert [m.question.stratum for m in drawn].count("b") == 1
-        assert [m.mark for m in drawn if m.question.group == "one"].count(1) * 2 == sum(
-            m.question.group == "one" for m in drawn
-        )
+        assert [m.question.stratum for m in drawn].count("b") == 5
+        first = [m.mark for m in drawn if m.question.group == "pair 0"]
+        assert first.count(1) * 2 == len(first)
         return len(drawn)
 
-    assert bootstrap(answers, value) == (5, 5)
+    assert bootstrap(answers, value) == (15, 15)
 
 
 def test_the_plain_mean_with_its_parts() -> None:

@@ -288,5 +288,5 @@ def test_rows_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], words: li
 def test_a_damaged_picture_is_named_when_it_is_needed(tmp_path: Path) -> None:
     write(tmp_path / DEV, [row(9, "cat dog", "A", image="x" * 100)])
     (question,) = ENGLISH.read(tmp_path, "dev").questions
-    with pytest.raises(BadInput, match="question 9 holds no readable picture"):
+    with pytest.raises(BadInput, match="question 9 is not a picture"):
         question.picture.load()
