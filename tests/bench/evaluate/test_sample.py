@@ -74,5 +74,5 @@ def test_what_was_asked_is_known_by_its_hash() -> None:
     picture = half.questions[0].picture
     questions = tuple(Question(str(n), "Is it?", picture, "yes") for n in (1, 2))
     other = Question("2", "Is it?", picture, "no")
-    assert digest(questions) != digest((question(1), other))
+    assert digest(questions) != digest((questions[0], other))
     assert digest(questions) != digest(questions[::-1])
