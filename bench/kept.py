@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imp_deploy import results
+from imp_deploy.bench.differences import difference
 from imp_deploy.errors import BadInput
 from imp_deploy.files import hold
 from imp_deploy.results import DeviceRecord, Result, RunnerRecord
@@ -93,16 +94,3 @@ def with_volatile_of(old: _Made, fresh: _Made) -> tuple[DeviceRecord, RunnerReco
         old.device, **{name: getattr(fresh.device, name) for name in _OF_DEVICE}
     )
     return device, dataclasses.replace(fresh.runner, system_info=old.runner.system_info)
-
-
-def difference(old: _Made, fresh: _Made, names: list[str]) -> str:
-    """The first things that differ, as `protocol.threads was 4 now 6`."""
-    shown = []
-    for name in names:
-        before, after = getattr(old, name), getattr(fresh, name)
-        for field in dataclasses.fields(before):
-            pair = getattr(before, field.name), getattr(after, field.name)
-            if pair[0] != pair[1]:
-                values = " now ".join(repr(value)[:40] for value in pair)
-                shown.append(f"{name}.{field.name} was {values}")
-    return "; ".join(shown[:3])

@@ -47,7 +47,8 @@ class Answered:
 class TaskRecord:
     """What was asked. `questions`: how many the files hold; `asked`: how many of them were asked,
     by `seed` where that is fewer. `sha256`: over the ids, texts, images and right answers of those
-    asked, in their order: evaluations may be compared question by question when it is equal."""
+    asked, in their order: evaluations may be compared question by question when it is equal.
+    `warning`: a sentence where the files are not the whole benchmark, "" otherwise."""
 
     name: str
     title: str
@@ -56,6 +57,7 @@ class TaskRecord:
     asked: int
     seed: int | None
     sha256: str
+    warning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ class Evaluation:
     """`marks`: by question id, from 0 (wrong) to 1 (right); empty where the task cannot be scored
     here. `complete`: every question asked has its answer; only then is there a `score`, or the
     `submission`, the name of a file beside this one for the server or grader that can score.
-    `seconds`: the sum of the answers' phases. Times of day are UTC."""
+    `seconds`: the sum of the answers' phases. `answers_sha256`: of the file of answers, "" while it
+    is not complete. Times of day are UTC."""
 
     task: TaskRecord
     bundle: BundleRecord
@@ -102,6 +105,7 @@ class Evaluation:
     score: Score | None
     submission: str | None
     complete: bool
+    answers_sha256: str = ""
     schema: int = SCHEMA
 
 

@@ -31,7 +31,14 @@ _PROCESS = "{process}"
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes beside `path`, syncs, renames: a reader sees the old file or the whole new one."""
+    """Writes beside `path`, syncs, renames: a reader sees the old file or the whole new one. A link
+    stays one, and what is no file (/dev/stdout) is written to."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with full_disk_is_bad_input(path), path.open("wb") as device:
+            device.write(content)
+        return
+    if path.is_symlink():
+        path = path.resolve()
     beside = path.with_name(f".{path.name}.partial")
     with full_disk_is_bad_input(path):
         with beside.open("wb") as file:

@@ -22,7 +22,7 @@ from imp_deploy.bench.check.figures import (
     of_result,
 )
 from imp_deploy.errors import BadInput
-from imp_deploy.files import read_json
+from imp_deploy.files import read_json, sha256_of
 
 _CURE = "give the folder with the bundle and the results of `eval`, `quality` and `bench`"
 _RESULT = {"schema", "device", "runner", "bundle", "variant", "protocol", "samples"}
@@ -108,14 +108,21 @@ def _kind(path: Path, value: Any) -> Kind | None:
 
 
 def _bundle(path: Path) -> bundle.Bundle:
-    """The manifest; the files need not be there, but those that are must be as it says."""
+    """The manifest; the files must be there as it says, unless none of them is: then it was kept
+    alone, as CI jobs do with large models."""
     read = bundle.read(path)
-    for file in read.files:
+    there = [file for file in read.files if (path.parent / file.path).is_file()]
+    for file in there:
         beside = path.parent / file.path
-        if beside.is_file() and (size := beside.stat().st_size) != file.bytes:
+        if (size := beside.stat().st_size) != file.bytes:
             raise BadInput(
                 f"{beside} has {size} bytes and {path} says {file.bytes}; export the bundle again."
             )
+    if there and len(there) < len(read.files):
+        missing = next(file.path for file in read.files if file not in there)
+        raise BadInput(
+            f"{path.parent / missing} is missing, and {path} lists it; export the bundle again."
+        )
     return read
 
 
@@ -125,7 +132,13 @@ def _accuracy(path: Path, note: Callable[[str], None] | None) -> Accuracy | None
         if note is not None:
             note(f"{path} is left out: only a server or a grader can score {read.task.title}.")
         return None
-    return of_evaluation(read, len(read.marks) or _answers(evaluation.answers_path(path)))
+    answers = evaluation.answers_path(path)
+    if read.complete and (not answers.is_file() or sha256_of(answers) != read.answers_sha256):
+        raise BadInput(
+            f"{answers} does not hold the answers that {path.name} is the score of; give them "
+            "back, or run `imp-deploy score`, or `imp-deploy eval --force`, again."
+        )
+    return of_evaluation(read, len(read.marks) or _answers(answers))
 
 
 def _quality(path: Path) -> Intrinsic:

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from imp_deploy import evaluation as evaluations
-from imp_deploy.bench.kept import difference, with_volatile_of
+from imp_deploy.bench.differences import difference
+from imp_deploy.bench.kept import with_volatile_of
 from imp_deploy.errors import BadInput
 from imp_deploy.evaluation import Evaluation
 

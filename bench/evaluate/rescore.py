@@ -16,6 +16,11 @@ from imp_deploy.evaluation import Evaluation
 def rescore(path: Path, data: Path | None) -> Evaluation:
     """Reads the evaluation in `path`, its answers and the benchmark in `data`, which must hold the
     very questions that were asked, and writes what follows into `path`."""
+    if path.is_dir() or path.name.endswith(".answers.jsonl"):
+        raise BadInput(
+            f"{path} is not the file with the score; give the .json file that `imp-deploy eval` "
+            "wrote, beside the .answers.jsonl."
+        )
     before = evaluations.load(path)
     record = before.task
     limit = None if record.seed is None else record.asked

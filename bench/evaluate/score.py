@@ -10,8 +10,8 @@ from pathlib import Path
 from imp_deploy.bench.evaluate.intervals import bootstrap, count_units, wilson
 from imp_deploy.bench.evaluate.selection import Selection
 from imp_deploy.bench.tasks.task import Marked, Question, Task
-from imp_deploy.evaluation import Answered, Evaluation, Score
-from imp_deploy.files import write_atomic
+from imp_deploy.evaluation import Answered, Evaluation, Score, answers_path
+from imp_deploy.files import sha256_of, write_atomic
 
 
 def finish(
@@ -30,9 +30,11 @@ def finish(
         score=None,
         submission=None,
         complete=complete,
+        answers_sha256="",
     )
     if not complete:
         return evaluation
+    evaluation = dataclasses.replace(evaluation, answers_sha256=sha256_of(answers_path(path)))
     given = [(q, answers[q.id].text.strip()) for q in selection.questions]
     task = selection.task
     if task.mark is not None and all(q.truth is not None for q in selection.questions):

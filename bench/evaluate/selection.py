@@ -33,6 +33,8 @@ def select(
     seed: int = SEED,
 ) -> Selection:
     """Reads the benchmark in `data` and draws at most `limit` of its questions (None: all)."""
+    if data is not None and not task.needs_data:
+        raise BadInput(f"{task.title} needs no files ({task.data}); leave --data out.")
     if data is None and task.needs_data:
         raise BadInput(f"{task.title} needs its files; give --data a folder with {task.data}.")
     loaded = task.read(Path() if data is None else data, split)
@@ -54,8 +56,20 @@ def select(
             asked=len(questions),
             seed=seed if len(questions) < len(loaded.questions) else None,
             sha256=digest(questions),
+            warning=_warning(task, loaded.split, len(loaded.questions)),
         ),
         questions=questions,
+    )
+
+
+def _warning(task: Task, split: str, count: int) -> str:
+    """Where the benchmark's authors published another number of questions."""
+    published = task.published.get(split, ())
+    if not published or count in published:
+        return ""
+    return (
+        f"{task.title} ({split}) was published with {' or '.join(map(str, published))} questions "
+        f"and {count} were read: a score over these is not the benchmark's."
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from imp_deploy import quality
+from imp_deploy.bench.differences import difference
 from imp_deploy.errors import BadInput
 from imp_deploy.quality import Quality
 
@@ -42,30 +42,7 @@ def earlier(out: Path, fresh: Quality, *, force: bool) -> Quality | None:
         before.pop(name), now.pop(name)
     if before != now:
         raise BadInput(
-            f"{path} holds another measurement ({_difference(before, now)}); choose another folder "
+            f"{path} holds another measurement ({difference(before, now)}); choose another folder "
             "with --out, or overwrite it with --force."
         )
     return old
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first things that differ, as `variant.bits was 4 now 8`."""
-    first, second = _flat(before), _flat(now)
-    names = [name for name in first | second if first.get(name) != second.get(name)]
-    return "; ".join(
-        f"{name} was {str(first.get(name))[:40]} now {str(second.get(name))[:40]}"
-        for name in names[:3]
-    )
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list | tuple):
-        inside = {str(place): entry for place, entry in enumerate(value)}.items()
-    else:
-        return {name: value}
-    found: dict[str, Any] = {}
-    for key, entry in inside:
-        found.update(_flat(entry, f"{name}.{key}" if name else key))
-    return found

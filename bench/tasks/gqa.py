@@ -110,4 +110,5 @@ TASK = Task(
     read=read,
     mark=mark,
     total=total,
+    published={"testdev-balanced": (12_578,)},
 )

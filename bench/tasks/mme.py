@@ -154,4 +154,5 @@ TASK = Task(
     mark=mark,
     total=total,
     most=2000.0,
+    published={"perception": (2_114,)},
 )

@@ -72,4 +72,5 @@ TASK = Task(
     read=read,
     mark=None,
     submission=submission,
+    published={"test": (218,)},
 )

@@ -120,4 +120,5 @@ TASK = Task(
     read=read,
     mark=mark,
     total=total,
+    published={"test": (8_910, 9_000)},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,7 +100,8 @@ class Task:
     twice counts twice. `submission`: the file that a server or grader takes, as name and content;
     None where there is none. A task without `mark` has a submission, or just keeps its answers; one
     with both writes a submission where the truth is unknown. `source`: where rule and prompt are
-    defined."""
+    defined. `published`: by split, the numbers of questions that its authors' releases have, where
+    they are known."""
 
     name: str
     title: str
@@ -114,6 +115,7 @@ class Task:
     most: float = 100.0
     submission: Callable[[Sequence[tuple[Question, str]]], tuple[str, bytes]] | None = None
     needs_data: bool = True
+    published: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def base64_image(text: str, where: str) -> Image.Image:

@@ -103,4 +103,5 @@ TASK = Task(
     max_tokens=128,
     read=read,
     mark=mark,
+    published={"val": (5_000,), "val-ocr": (5_000,)},
 )

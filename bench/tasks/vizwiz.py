@@ -137,4 +137,5 @@ TASK = Task(
     mark=mark,
     total=vqa_accuracy.by_answer_type,
     submission=submission,
+    published={"val": (4_319,), "test": (8_000,)},
 )

@@ -195,4 +195,5 @@ TASK = Task(
     mark=mark,
     total=vqa_accuracy.by_answer_type,
     submission=submission,
+    published={"val": (214_354,), "test-dev": (107_394,), "test": (447_793,)},
 )

@@ -83,8 +83,7 @@ def command(
             told = ", ".join(f"{kind} {count}" for kind, count in found.items())
             console.print(f"{baseline} is written: {told}.", highlight=False, soft_wrap=True)
         return
-    for path in (markdown, junit):
-        _require_place(path)
+    _require_places(candidate, baseline, markdown, junit)
     before, after = baselines.load(baseline), find(candidate, kinds, note=note)
     limits = Limits(growth=growth, drop=drop, slowdown=slowdown)
     with progress_bar("steps") as bar:
@@ -125,14 +124,20 @@ def _kinds(only: str | None) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-def _require_place(path: Path | None) -> None:
-    """Before the work, that the report can be written after it."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path.parent} is no folder; create it, or choose another place.")
+def _require_places(
+    candidate: Path, baseline: Path, markdown: Path | None, junit: Path | None
+) -> None:
+    """Before the work, that the reports can be written after it, and over nothing that was read."""
+    reports = [path for path in (markdown, junit) if path is not None]
+    for path in reports:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder; give the name of a file.")
+        if not path.parent.is_dir():
+            raise BadInput(f"{path.parent} is no folder; create it, or choose another place.")
+        if path.resolve() in (baseline.resolve(), candidate.resolve()):
+            raise BadInput(f"{path} is compared, and not to be written over; give another name.")
+    if markdown is not None and junit is not None and markdown.resolve() == junit.resolve():
+        raise BadInput(f"{markdown} cannot be both reports; give --junit another name.")
 
 
 def _write(path: Path, content: bytes) -> None:

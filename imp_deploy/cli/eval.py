@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.padding import Padding
 
 from imp_deploy.cli.output import (
     JsonFlag,
@@ -188,6 +189,8 @@ def print_evaluations(found: list[tuple[Path, Evaluation]]) -> None:
             "" if score is None else f"{score.low:.1f} to {score.high:.1f}",
         )
     console.print(shown)
+    if record.warning:
+        note(record.warning)
     for path, evaluation in found:
         if evaluation.score is not None and evaluation.score.parts:
             parts = ", ".join(f"{k} {v:.1f}" for k, v in evaluation.score.parts.items())
@@ -215,8 +218,6 @@ def _list(tasks: list[Task], *, as_json: bool) -> None:
             }
         )
         return
-    shown = table("task", "benchmark", "metric")
-    shown.add_column("what --data holds", overflow="fold")
     for each in tasks:
-        shown.add_row(each.name, each.title, each.metric, each.data)
-    console.print(shown)
+        console.print(f"{each.name}: {each.title}, {each.metric}", style="bold", highlight=False)
+        console.print(Padding(each.data, (0, 0, 0, 4)), highlight=False)

@@ -36,8 +36,12 @@ def command(
     ] = None,
     split: Annotated[str | None, typer.Option(show_default="the one that is there")] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Draw so many questions.", show_default="all")
+        int | None,
+        typer.Option(
+            min=1, help="Ask a stratified sample of so many questions.", show_default="all"
+        ),
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of that sample.")] = 0,
     bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
     resolution: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
     vision_bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
@@ -72,7 +76,7 @@ def command(
             resolutions=resolutions,
             vision_bits=asked_vision,
         )
-        selection = select(task_of(task), data, split=split, limit=limit)
+        selection = select(task_of(task), data, split=split, limit=limit, seed=seed)
     settings = Settings(max_tokens=max_tokens, threads=threads)
     with progress_bars() as bars:
         measured = measure(

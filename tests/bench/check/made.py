@@ -14,6 +14,7 @@ from typing import Any
 from imp_deploy import bundle, evaluation, quality, results
 from imp_deploy.bundle import Bundle, BundleFile, LlamaCpp, Preprocess, PromptSpec, Source
 from imp_deploy.evaluation import Evaluation, EvaluationProtocol, Score, TaskRecord
+from imp_deploy.files import sha256_of
 from imp_deploy.quality import Item, Quality
 from imp_deploy.results import Result
 from tests.bench.report import made as timed
@@ -162,7 +163,11 @@ def saved(folder: Path, *made: Bundle | Evaluation | Quality | Result) -> Path:
             case Bundle():
                 bundle.save(inside, each)
             case Evaluation():
-                evaluation.save(inside / "evaluation.json", each)
+                path = inside / "evaluation.json"
+                lines = "".join(f"{name}\n" for name in each.marks)
+                evaluation.answers_path(path).write_text(lines)
+                digest = sha256_of(evaluation.answers_path(path)) if each.complete else ""
+                evaluation.save(path, replace(each, answers_sha256=digest))
             case Quality():
                 quality.save(inside / "quality.json", each)
             case Result():

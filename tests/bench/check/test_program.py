@@ -366,3 +366,38 @@ def test_a_kind_does_not_vanish_from_a_baseline(tmp_path: Path, baseline: Path) 
     assert done.returncode == 3
     assert "accuracy and quality and speed" in done.stderr
     assert baseline.read_text() == before
+
+
+def test_answers_that_are_not_those_of_the_score_are_refused(tmp_path: Path) -> None:
+    for name, change in (("gone", None), ("shorter", 1)):
+        folder = made.saved(tmp_path / name, made.an_evaluation())
+        (answers,) = folder.rglob("*.answers.jsonl")
+        if change is None:
+            answers.unlink()
+        else:
+            answers.write_text("".join(answers.read_text().splitlines(keepends=True)[change:]))
+        with pytest.raises(BadInput, match="does not hold the answers"):
+            find(folder)
+
+
+def test_a_bundle_that_lacks_a_file_is_refused_and_a_manifest_alone_is_not(tmp_path: Path) -> None:
+    folder = made.saved(tmp_path / "one", made.a_bundle())
+    assert len(find(folder).size) == 5
+    present = folder / "0" / "Imp-Q4_0.gguf"
+    present.write_bytes(bytes(2026016))
+    with pytest.raises(BadInput, match=r"gguf is missing"):
+        find(folder)
+
+
+def test_reports_do_not_overwrite_what_they_are_about(tmp_path: Path, baseline: Path) -> None:
+    before = baseline.read_text()
+    for options in (
+        ("--markdown", baseline),
+        ("--junit", baseline),
+        ("--markdown", tmp_path / "x", "--junit", tmp_path / "x"),
+    ):
+        assert made.program(tmp_path / "old", "--baseline", baseline, *options).returncode == 3
+    assert baseline.read_text() == before
+    done = made.program(tmp_path / "old", "--baseline", baseline, "--markdown", "/dev/stdout")
+    assert done.returncode == 0
+    assert "16 ok" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -76,3 +77,16 @@ def test_what_was_asked_is_known_by_its_hash() -> None:
     other = Question("2", "Is it?", picture, "no")
     assert digest(questions) != digest((questions[0], other))
     assert digest(questions) != digest(questions[::-1])
+
+
+def test_a_part_of_a_benchmark_says_so() -> None:
+    """A download that broke off gives a score that looks like any other."""
+    task = dataclasses.replace(demo.TASK, published={"test": (499, 1000)})
+    warning = select(task, None, limit=20).record.warning
+    assert "499 or 1000 questions and 500 were read" in warning
+    assert select(demo.TASK, None).record.warning == ""
+
+
+def test_files_that_a_task_does_not_need_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="leave --data out"):
+        select(demo.TASK, tmp_path)
