@@ -73,8 +73,6 @@ def test_which_variants_are_compared(small_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--limit", 0], "--limit"),
-        (["--limit", -3], "--limit"),
         (["--bits", "4", "--resolution", 384], "resolution 384"),
         (["--vision-bits", "4"], "bits 4"),
         (["--split", "val"], "val"),
