@@ -12,8 +12,6 @@ from imp_deploy import prompt
 from imp_deploy.bench.picture import default_picture
 from imp_deploy.bench.settings import Settings
 from imp_deploy.bundle import Bundle, BundleFile, Variant
-from imp_deploy.errors import BadInput
-from imp_deploy.files import sha256_of
 from imp_deploy.image import load_rgb
 from imp_deploy.results import BundleRecord, FileRecord, VariantRecord
 
@@ -53,12 +51,7 @@ def prepare(folder: Path, settings: Settings) -> Subject:
         picture=buffer.getvalue(),
         filled=prompt.fill(bundle.prompt, settings.question),
     )
-    for file in subject.files:
-        if sha256_of(folder / file.path) != file.sha256:
-            raise BadInput(
-                f"{folder / file.path} was changed after it was exported (its SHA-256 is another); "
-                "export the bundle again with --force."
-            )
+    bundles.require_unchanged(folder, subject.variants)
     return subject
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from imp_deploy import record
 from imp_deploy.errors import BadInput
-from imp_deploy.files import read_json_object, write_json_atomic
+from imp_deploy.files import read_json_object, sha256_of, write_json_atomic
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -193,6 +194,18 @@ def _leads_away(path: str) -> bool:
     """Whether it is anything but the plain name of a GGUF file."""
     odd = any(c in path for c in "/\\\0") or not path.endswith(".gguf")
     return odd or len(os.fsencode(path)) > 255
+
+
+def require_unchanged(folder: Path, variants: Iterable[Variant]) -> None:
+    """That the files of `variants` are as they were exported: results say by their hashes what they
+    are of."""
+    used = {file.path: file for v in variants for file in (v.llm, v.vision)}
+    for file in used.values():
+        if sha256_of(folder / file.path) != file.sha256:
+            raise BadInput(
+                f"{folder / file.path} was changed after it was exported (its SHA-256 is another); "
+                "export the bundle again with --force."
+            )
 
 
 def choose(

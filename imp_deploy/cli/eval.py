@@ -21,7 +21,6 @@ from imp_deploy.cli.output import (
     stderr,
     table,
 )
-from imp_deploy.errors import BadInput
 
 if TYPE_CHECKING:
     from imp_deploy.bench.tasks.task import Task
@@ -122,7 +121,6 @@ def _variants(
 ) -> tuple[Bundle, list[Variant]]:
     """Their files must be as they were exported: an answer says which files gave it."""
     from imp_deploy import bundle as bundles
-    from imp_deploy.files import sha256_of
 
     loaded = bundles.load(folder)
     variants = [
@@ -130,12 +128,7 @@ def _variants(
         for r in resolutions
         for b in bits
     ]
-    for file in {f.path: f for v in variants for f in (v.llm, v.vision)}.values():
-        if sha256_of(folder / file.path) != file.sha256:
-            raise BadInput(
-                f"{folder / file.path} was changed after it was exported (its SHA-256 is another); "
-                "export the bundle again with --force."
-            )
+    bundles.require_unchanged(folder, variants)
     return loaded, variants
 
 
