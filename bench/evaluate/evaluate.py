@@ -90,7 +90,14 @@ def evaluate(
                 on_host.ask(program.path, asking.folder, subject, missing, on_answers)
             else:
                 on_device.ask(
-                    place, subject, every, missing, on_answers, answers.sync, shown.pushing
+                    place,
+                    subject,
+                    every,
+                    missing,
+                    on_answers,
+                    answers.sync,
+                    shown.pushing,
+                    anew=force,
                 )
         answers.sync()
         done = finish(path, now, asking.selection, answers.by_id)

@@ -53,13 +53,18 @@ def ask(
     on_answers: OnAnswers,
     on_safe: Callable[[], None],
     pushing: Progress,
+    *,
+    anew: bool,
 ) -> None:
     """Answers all of `missing`; `every` has those too that were answered before, because pictures
     go over in the same archives each time. `on_safe` brings the answers to this machine's disk,
-    before the device forgets them. Errors as those of `on_host.ask`; but for
-    `Unanswerable` the device goes on by itself if it can, and the same call collects."""
+    before the device forgets them. `anew`: what the device has answered before does not count.
+    Errors as those of `on_host.ask`; but for `Unanswerable` the device goes on by itself if it can,
+    and the same call collects."""
     session, remote = place.session, place.remote
     require_idle(session, [place.run])
+    if anew:
+        _forget(place)
     where = _deploy(place, subject, pushing)
     taken = Taken(missing, on_answers)
     lines = remote_run.results_tail(remote)
@@ -79,11 +84,15 @@ def ask(
                 raise DeviceError(f"{session.name}: {_why(place)} Run the same command again.")
     except Unanswerable:
         # The next call shall not find the same error in the lines of this one.
-        session.call(lambda d: detached.kill(d, remote.path))
-        session.call(lambda d: remote_run.remove(d, remote))
+        _forget(place)
         raise
     on_safe()
     session.call(lambda d: remote_run.remove(d, remote))
+
+
+def _forget(place: Place) -> None:
+    place.session.call(lambda d: detached.kill(d, place.remote.path))
+    place.session.call(lambda d: remote_run.remove(d, place.remote))
 
 
 def _deploy(place: Place, subject: Subject, pushing: Progress) -> dict[str, str]:

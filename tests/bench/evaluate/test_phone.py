@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +154,32 @@ def test_the_next_call_collects_what_the_phone_did_alone(there: Evaluator, some:
     there.on_answers = lambda _count: None
     assert there(some).complete
     assert len(there.answers()) == 40
+
+
+def test_asking_anew_takes_nothing_that_the_phone_still_holds(
+    there: Evaluator, phone: Running, some: Selection
+) -> None:
+    class Unplugged(Exception):
+        pass
+
+    def unplug(count: int) -> None:
+        if count > 0:
+            raise Unplugged
+
+    there.on_answers = unplug
+    with pytest.raises(Unplugged):
+        there(some)
+    (run,) = left_over(phone)
+    device = adb_direct.connect_tcp(phone.host, phone.port)
+    results = f"/data/local/tmp/imp-deploy/runs/{run}/results.jsonl"
+    before = device.shell(f"head -n 1 {results}").text
+    device.close()
+    there.on_answers = lambda _count: None
+    assert there(some, force=True).complete
+    first = json.loads(before)
+    again = there.answers()[first["step"]]
+    assert again.token_ids == tuple(first["token_ids"])
+    assert again.seconds.total != first["seconds"]["total"]
 
 
 def test_a_program_that_never_runs_is_named(
