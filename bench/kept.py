@@ -13,7 +13,7 @@ from imp_deploy import results
 from imp_deploy.bench.differences import difference
 from imp_deploy.errors import BadInput
 from imp_deploy.files import hold
-from imp_deploy.results import DeviceRecord, Result, RunnerRecord
+from imp_deploy.results import DeviceRecord, Result, RunnerRecord, VariantRecord
 
 _SAME = ("device", "runner", "bundle", "variant", "protocol")
 # The same phone, whatever the way to it, and whichever of its cores are switched off at the moment.
@@ -22,11 +22,15 @@ _OF_DEVICE = ("serial", "model", "soc", "abi", "fingerprint", "emulated")
 
 def result_path(out: Path, result: Result) -> Path:
     """`Imp-3B-4bit-196-SERIAL.json`; an 8- or 4-bit tower is named as well."""
-    variant = result.variant
+    return path_of(out, result.bundle.name, result.variant, result.device.serial)
+
+
+def path_of(out: Path, what: str, variant: VariantRecord, device: str = "") -> Path:
+    """`WHAT-4bit-196[-visionN][-DEVICE].json`, whatever characters a user's names hold."""
     tower = f"-vision{variant.vision_bits}" if variant.vision_bits != 16 else ""
-    parts = f"{result.bundle.name}-{variant.bits}bit-{variant.resolution}{tower}"
+    name = f"{what}-{variant.bits}bit-{variant.resolution}{tower}{device and f'-{device}'}.json"
     # A device of `tcp:` has colons and dots in its serial.
-    return out / re.sub(r"[^\w.-]+", "_", f"{parts}-{result.device.serial}.json")
+    return out / re.sub(r"[^\w.-]+", "_", name)
 
 
 def sort_out(out: Path, wanted: Sequence[Result], *, force: bool) -> tuple[Result, ...]:

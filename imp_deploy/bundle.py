@@ -147,9 +147,7 @@ def _file_json(file: BundleFile) -> dict[str, Any]:
 def parse(value: dict[str, Any], where: str) -> Bundle:
     """The manifest as values; `where` names it in errors. Unknown and missing keys and values of
     another type are errors."""
-    schema = value.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise BadInput(f"{where} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
+    record.require_schema(value, SCHEMA, where, _CURE)
     files = value.get("files")
     if not isinstance(files, list) or not files:
         raise BadInput(f"{where} lists no files; {_CURE}.")

@@ -144,9 +144,7 @@ def load(path: Path) -> Evaluation:
     value = read_json_object(path, _CURE)
     if not is_evaluation(value):
         raise BadInput(f"{path} is no evaluation; give a file that `imp-deploy eval` wrote.")
-    schema = value.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise BadInput(f"{path} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
+    record.require_schema(value, SCHEMA, str(path), _CURE)
     del value["kind"]
     evaluation = record.parse(Evaluation, value, str(path), _CURE)
     _check(path, evaluation)

@@ -123,9 +123,7 @@ def load(path: Path) -> Quality:
     value = read_json_object(path, _CURE)
     if not is_quality(value):
         raise BadInput(f"{path} is no measurement of quality; give a file of `imp-deploy quality`.")
-    schema = value.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise BadInput(f"{path} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
+    record.require_schema(value, SCHEMA, str(path), _CURE)
     del value["kind"]
     value.pop("summary", None)
     quality = record.parse(Quality, value, str(path), _CURE)

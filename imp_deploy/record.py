@@ -23,6 +23,13 @@ def parse(kind: type[T], value: Any, where: str, cure: str) -> T:
     return kind(**{k: _value(hints[k], v, f"{where}: {k}", cure) for k, v in value.items()})
 
 
+def require_schema(value: dict[str, Any], wanted: int, where: str, cure: str) -> None:
+    """That the document's `schema` is the one that this version reads; True is no 1."""
+    schema = value.get("schema")
+    if type(schema) is not int or schema != wanted:
+        raise BadInput(f"{where} has schema {schema!r} and this version reads {wanted}; {cure}.")
+
+
 def need_keys(kind: type[Any], value: Any, where: str, cure: str) -> None:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     if not isinstance(value, dict):

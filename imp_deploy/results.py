@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imp_deploy import record
-from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object, write_json_atomic
 from imp_deploy.runner import Seconds, State, Tokens, Trace
 
@@ -275,11 +274,17 @@ def save(path: Path, result: Result) -> None:
     write_json_atomic(path, to_json(result))
 
 
+_SHAPE = frozenset({"schema", "device", "runner", "bundle", "variant", "protocol", "samples"})
+
+
+def is_result(value: Any) -> bool:
+    """Whether a JSON document has the shape of one, of whatever schema."""
+    return isinstance(value, dict) and set(value) >= _SHAPE
+
+
 def load(path: Path) -> Result:
     """Reads and checks a result file; its summary is computed anew."""
     value = read_json_object(path, _CURE)
-    schema = value.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise BadInput(f"{path} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
+    record.require_schema(value, SCHEMA, str(path), _CURE)
     value.pop("summary", None)
     return record.parse(Result, value, str(path), _CURE)

@@ -28,9 +28,7 @@ def load(path: Path) -> Figures:
     value = read_json_object(path, _CURE)
     if value.get("kind") != "baseline":
         raise BadInput(f"{path} is no baseline; give a file that `check --update` wrote.")
-    schema = value.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise BadInput(f"{path} has schema {schema!r} and this version reads {SCHEMA}; {_CURE}.")
+    record.require_schema(value, SCHEMA, str(path), _CURE)
     del value["kind"], value["schema"]
     figures = record.parse(Figures, value, str(path), _CURE)
     for problem in _problems(figures):

@@ -21,11 +21,11 @@ from imp_deploy.bench.check.figures import (
     of_quality,
     of_result,
 )
+from imp_deploy.bench.evaluate.answered import answered
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json, sha256_of
 
 _CURE = "give the folder with the bundle and the results of `eval`, `quality` and `bench`"
-_RESULT = {"schema", "device", "runner", "bundle", "variant", "protocol", "samples"}
 
 Figure = TypeVar("Figure", Size, Accuracy, Intrinsic, Speed)
 
@@ -102,7 +102,7 @@ def _kind(path: Path, value: Any) -> Kind | None:
         return "accuracy"
     if quality.is_quality(value):
         return "quality"
-    if isinstance(value, dict) and set(value) >= _RESULT:
+    if results.is_result(value):
         return "speed"
     return "size" if path.name == bundle.MANIFEST else None
 
@@ -138,7 +138,7 @@ def _accuracy(path: Path, note: Callable[[str], None] | None) -> Accuracy | None
             f"{answers} does not hold the answers that {path.name} is the score of; give them "
             "back, or run `imp-deploy score`, or `imp-deploy eval --force`, again."
         )
-    return of_evaluation(read, len(read.marks) or _answers(answers))
+    return of_evaluation(read, answered(path, read) or 0)
 
 
 def _quality(path: Path) -> Intrinsic:
@@ -148,13 +148,6 @@ def _quality(path: Path) -> Intrinsic:
             f"{path} holds a question twice; measure it again with `imp-deploy quality`."
         )
     return read
-
-
-def _answers(path: Path) -> int:
-    try:
-        return path.read_bytes().count(b"\n")
-    except OSError:
-        return 0
 
 
 def _add(found: dict[Key, tuple[Path, Figure]], path: Path, figure: Figure) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from imp_deploy.bench.evaluate.on_device import Place
 from imp_deploy.bench.evaluate.pictures import Asked, in_order
 from imp_deploy.bench.evaluate.score import finish
 from imp_deploy.bench.evaluate.selection import Selection
+from imp_deploy.bench.kept import path_of
 from imp_deploy.bench.programs import Program
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import cores_for
@@ -107,11 +107,8 @@ def evaluate(
 
 def result_path(out: Path, evaluation: Evaluation) -> Path:
     """`Imp-3B-textvqa-4bit-196-SERIAL.json`; an 8- or 4-bit tower is named as well."""
-    variant = evaluation.variant
-    tower = f"-vision{variant.vision_bits}" if variant.vision_bits != 16 else ""
-    kind = f"{evaluation.task.name}-{variant.bits}bit-{variant.resolution}{tower}"
-    name = f"{evaluation.bundle.name}-{kind}-{evaluation.device.serial}.json"
-    return out / re.sub(r"[^\w.-]+", "_", name)
+    what = f"{evaluation.bundle.name}-{evaluation.task.name}"
+    return path_of(out, what, evaluation.variant, evaluation.device.serial)
 
 
 def _fresh(asking: Asking, variant: Variant, device: DeviceRecord, program: Program) -> Evaluation:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from imp_deploy import quality
 from imp_deploy.bench.differences import difference
+from imp_deploy.bench.kept import path_of
 from imp_deploy.errors import BadInput
 from imp_deploy.quality import Quality
 
@@ -15,11 +15,7 @@ _OWN = ("items", "dropped_mass", "started")
 
 def result_path(out: Path, result: Quality) -> Path:
     """`Imp-3B-quality-demo-4bit-196.json`; an 8- or 4-bit tower is named as well."""
-    variant = result.variant
-    tower = f"-vision{variant.vision_bits}" if variant.vision_bits != 16 else ""
-    name = f"{result.bundle.name}-quality-{result.task.name}"
-    file = f"{name}-{variant.bits}bit-{variant.resolution}{tower}.json"
-    return out / re.sub(r"[^\w.-]+", "_", file)
+    return path_of(out, f"{result.bundle.name}-quality-{result.task.name}", result.variant)
 
 
 def earlier(out: Path, fresh: Quality, *, force: bool) -> Quality | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from imp_deploy.bench.evaluate.answered import answered
 from imp_deploy.bench.report import figures, paper
 from imp_deploy.bench.report.hardware import place
-from imp_deploy.bench.report.progress import answered
 from imp_deploy.evaluation import Evaluation, Score
 from imp_deploy.results import BundleRecord, RunnerRecord
 

@@ -14,7 +14,6 @@ from imp_deploy.files import read_json
 from imp_deploy.quality import Quality
 from imp_deploy.results import Result
 
-_KEYS = {"schema", "device", "runner", "bundle", "variant", "protocol", "samples"}
 _CURE = (
     "give the result files of `imp-deploy bench`, `imp-deploy eval` or `imp-deploy quality`, or "
     "the folder that holds them"
@@ -91,7 +90,7 @@ def _kind(path: Path) -> _Kind | None:
         return "evaluation"
     if quality.is_quality(value):
         return "quality"
-    return "result" if isinstance(value, dict) and set(value) >= _KEYS else None
+    return "result" if results.is_result(value) else None
 
 
 def _just_begun(result: Result) -> bool:

@@ -164,7 +164,7 @@ def saved(folder: Path, *made: Bundle | Evaluation | Quality | Result) -> Path:
                 bundle.save(inside, each)
             case Evaluation():
                 path = inside / "evaluation.json"
-                lines = "".join(f"{name}\n" for name in each.marks)
+                lines = "".join(json.dumps({"id": name}) + "\n" for name in each.marks)
                 evaluation.answers_path(path).write_text(lines)
                 digest = sha256_of(evaluation.answers_path(path)) if each.complete else ""
                 evaluation.save(path, replace(each, answers_sha256=digest))
