@@ -24,9 +24,6 @@ from imp_deploy.errors import DeviceError
 
 _MARK = "IMP_VIRTUAL_PHONE"
 _PR_SET_PDEATHSIG = 1
-# Of the signals that strike qemu while it starts, one in fifteen ends it with another one, SIGSEGV
-# for SIGILL (measured); after 0.1 s, none of 250.
-_START_SECONDS = 0.1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -132,9 +129,9 @@ class Machine:
         return descendants(os.getpid())
 
     def arm_programs(self, guests: list[int], *, older_than: float) -> list[int]:
-        """Those of `guests` that qemu runs, for longer than so many seconds (at least 0.1)."""
+        """Those of `guests` that qemu runs, for longer than so many seconds."""
         qemu = os.fsencode(self._tools.qemu)
-        latest = time.clock_gettime(time.CLOCK_BOOTTIME) - max(older_than, _START_SECONDS)
+        latest = time.clock_gettime(time.CLOCK_BOOTTIME) - older_than
         return [
             pid
             for pid in guests
@@ -185,6 +182,13 @@ def _before() -> None:
     survives the phone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a full disk is an error of write(), not an end
+
+
+def strike(pid: int, number: int) -> None:
+    """Sends the signal to the program's main thread. One sent to the whole process goes to another
+    thread where the main one holds signals back for a moment; and qemu has a thread of its own that
+    accepts SIGILL and is no part of the program: there it ends qemu with SIGSEGV."""
+    _libc.tgkill(pid, pid, number)
 
 
 def kill_all(pids: Callable[[], list[int]]) -> None:

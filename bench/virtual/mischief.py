@@ -10,7 +10,7 @@ from pathlib import Path
 from imp_deploy.bench.virtual import faults
 from imp_deploy.bench.virtual.disk import Disk
 from imp_deploy.bench.virtual.faults import FAULTS, Active, Fault
-from imp_deploy.bench.virtual.machine import Machine
+from imp_deploy.bench.virtual.machine import Machine, strike
 from imp_deploy.bench.virtual.phone import Phone
 from imp_deploy.bench.virtual.stall import Stall
 from imp_deploy.bench.virtual.world import World
@@ -85,11 +85,10 @@ class Mischief:
                         self._strike(name, pid, number)
 
     def _strike(self, name: str, pid: int, number: str) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if name == "kill":
-                os.kill(pid, int(number))
-            else:
-                self._machine.kill_family(pid)
+        if name == "kill":
+            strike(pid, int(number))
+        else:
+            self._machine.kill_family(pid)
 
     def limit_writing(self, guests: list[int]) -> None:
         """On a full disk, writing fails for the phone's programs: the kernel refuses to let their
