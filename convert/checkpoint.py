@@ -70,9 +70,11 @@ def _is_folder(path: Path) -> bool:
 def _refuse_adapter(folder: Path) -> None:
     whole = any((folder / name).is_file() for name in (*_SINGLE, *_INDEXES))
     if (folder / "adapter_config.json").is_file() and not whole:
+        named = read_json_object(folder / "adapter_config.json").get("base_model_name_or_path")
         raise BadInput(
-            f"{folder} is a LoRA adapter (it holds adapter_config.json) and no whole model; merge "
-            "it into its base model with PEFT's merge_and_unload, save that, and export it."
+            f"{folder} is a LoRA adapter (it holds adapter_config.json) and no whole model; to "
+            f"merge them, give the model that it was trained on"
+            f"{f' ({short(named)})' if named else ''} with --base."
         )
 
 

@@ -15,9 +15,9 @@ from imp_deploy import llama, prompt
 from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
 from imp_deploy.convert import ggml, identity, notes, partial
 from imp_deploy.convert.layout import OutputFile
-from imp_deploy.convert.plan import Model, Options, Plan, Target, Work, make_plan, read_model
+from imp_deploy.convert.model import Model, read_model
+from imp_deploy.convert.plan import Options, Plan, Target, make_plan
 from imp_deploy.convert.stream import combine, hash_weights, stream
-from imp_deploy.convert.tower import MEAN, STD
 from imp_deploy.errors import BadInput, ImpError
 from imp_deploy.files import (
     full_disk_is_bad_input,
@@ -46,17 +46,18 @@ def export(
     options: Options,
     *,
     tower: Path | None = None,
+    base: Path | None = None,
     source_name: str | None = None,
     force: bool = False,
     progress: Progress,
 ) -> Exported:
-    """Exports `checkpoint` into the folder `out`.
+    """Exports `checkpoint`, or the LoRA adapter there on its `base`, into the folder `out`.
 
     Files of the same checkpoint that `out` already holds are kept and the missing ones are added;
     another checkpoint's bundle is refused without `force`. `source_name` is what the manifest
     calls the checkpoint (a hub id), else its folder.
     """
-    model = read_model(checkpoint, tower, options.name)
+    model = read_model(checkpoint, tower, options.name, base)
     source = Source(
         model=_text(source_name or str(checkpoint)),
         family=model.family.name,
@@ -232,7 +233,7 @@ def _without(plan: Plan, skip: set[str]) -> Plan:
     indices = [i for i, f in enumerate(plan.files) if f.about.path not in skip]
     new = {old: i for i, old in enumerate(indices)}
     work = tuple(
-        Work(w.source, targets)
+        dataclasses.replace(w, targets=targets)
         for w in plan.work
         if (targets := tuple(_moved(t, new) for t in w.targets if t.file in new))
     )
@@ -254,7 +255,10 @@ def _bundle(model: Model, source: Source, files: Sequence[BundleFile]) -> Bundle
         llama_cpp=_llama_cpp(),
         prompt=prompt.spec(model.family.chat),
         preprocess=Preprocess(
-            mode=model.mode, mean=MEAN, std=STD, stock_exact=model.mode == "squash"
+            mode=model.mode,
+            mean=model.tower.kind.mean,
+            std=model.tower.kind.std,
+            stock_exact=model.mode == "squash" and not model.tower.kind.class_token,
         ),
         files=tuple(files),
     )

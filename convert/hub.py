@@ -13,6 +13,10 @@ from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 
+_SAFETENSORS = re.compile(r"[^/]+\.safetensors(\.index\.json)?")
+_TORCH = re.compile(r"pytorch_model[^/]*\.bin(\.index\.json)?")
+_ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+_BESIDE_ADAPTER = ("adapter_config.json", "non_lora_trainables.bin")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 _TIMEOUT_S = 5.0
@@ -20,28 +24,41 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Located:
-    """A checkpoint on disk, its separate tower if it has one, and what to call it."""
+    """A checkpoint on disk, its separate tower if it has one, what to call it, and for a LoRA
+    adapter its base."""
 
     folder: Path
     tower: Path | None
     name: str
+    base: Path | None = None
 
 
-def locate(model: str, tower: str | None) -> Located:
-    """`model`, `tower`: local folders or hub ids. Where the checkpoint only names its tower, the
-    tower is taken from the hub too."""
+def locate(model: str, tower: str | None, base: str | None = None) -> Located:
+    """`model`, `tower`, `base`: local folders or hub ids. Where the checkpoint only names its
+    tower, the tower is taken from the hub too. The base of what is no adapter is not downloaded:
+    `read_model` refuses it."""
+    from imp_deploy.convert.adapter import is_adapter
+
     folder = _folder(model)
-    tower_folder = _folder(tower) if tower is not None else _named_tower(folder)
-    return Located(folder, tower_folder, model)
+    base_folder = None
+    if base is not None:
+        adapter = _exists(folder) and is_adapter(folder)
+        base_folder = _folder(base, "with --base") if adapter else Path(base)
+    tower_folder = (
+        _folder(tower, "with --vision-tower")
+        if tower is not None
+        else _named_tower(folder, base_folder)
+    )
+    return Located(folder, tower_folder, model, base_folder)
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, how: str = "instead") -> Path:
     path = Path(name)
     with contextlib.suppress(RuntimeError):  # `~` of a user who does not exist
         path = path.expanduser()
     if _exists(path) or not _HUB_ID.fullmatch(name):
         return path
-    return _download(name, f"{name} is no local folder and", "instead")
+    return _download(name, f"{name} is no local folder and", how)
 
 
 def _exists(path: Path) -> bool:
@@ -51,29 +68,39 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _named_tower(folder: Path) -> Path | None:
-    """The tower that `mm_vision_tower` names, unless the checkpoint holds its own."""
-    if not _exists(folder / "config.json"):
+def _named_tower(folder: Path, base: Path | None) -> Path | None:
+    """The tower that `mm_vision_tower` names, unless the checkpoint (or the adapter, or its base)
+    holds one. An adapter's own configuration goes before its base's."""
+    places = [f for f in (folder, base) if f is not None and _exists(f / "config.json")]
+    if not places:
         return None
-    named = read_json_object(folder / "config.json").get("mm_vision_tower")
-    if not isinstance(named, str) or not named or _holds_tower(folder):
+    home = places[0]
+    named = read_json_object(home / "config.json").get("mm_vision_tower")
+    if not isinstance(named, str) or not named or _holds_tower(folder, base):
         return None
-    for path in (Path(named), folder / named, folder.parent / Path(named).name):
-        if _exists(path / "config.json") and path.resolve() != folder.resolve():
+    for path in (Path(named), home / named, home.parent / Path(named).name):
+        if _exists(path / "config.json") and path.resolve() != home.resolve():
             return path
     if not _HUB_ID.fullmatch(named):
         return None
     return _download(
         named,
-        f"The vision tower {named}, which {folder} names and does not hold,",
+        f"The vision tower {named}, which {home} names and does not hold,",
         "with --vision-tower",
     )
 
 
-def _holds_tower(folder: Path) -> bool:
+def _holds_tower(folder: Path, base: Path | None) -> bool:
+    from imp_deploy.convert.adapter import is_adapter, open_adapter
     from imp_deploy.convert.checkpoint import open_checkpoint
 
-    return any("embeddings.patch_embedding" in name for name in open_checkpoint(folder).tensors)
+    names: list[str] = []
+    if base is not None and is_adapter(folder):
+        names += open_adapter(folder).whole
+        names += open_checkpoint(base).tensors
+    else:
+        names += open_checkpoint(folder).tensors
+    return any("embeddings.patch_embedding" in name for name in names)
 
 
 def _download(hub_id: str, what: str, how: str) -> Path:
@@ -99,16 +126,24 @@ def _download(hub_id: str, what: str, how: str) -> Path:
 def _cached(hub_id: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    try:
-        config = try_to_load_from_cache(hub_id, "config.json")
-    except ValueError:  # not a name that the hub could have
-        return None
-    return Path(config).parent if isinstance(config, str) else None
+    for name in ("config.json", "adapter_config.json"):  # PEFT alone writes only the latter
+        try:
+            found = try_to_load_from_cache(hub_id, name)
+        except ValueError:  # not a name that the hub could have
+            return None
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def needed(files: Sequence[str]) -> list[str]:
-    """Of a repository's files those that an export reads; safetensors before `.bin`."""
+    """Of a repository's files those that an export reads. Where there are several: a whole model's
+    before an adapter's, safetensors before `.bin`, and files of the usual names before others."""
     small = [f for f in files if f == "config.json" or f in TOKENIZER_FILES]
-    safetensors = [f for f in files if re.fullmatch(r"[^/]+\.safetensors(\.index\.json)?", f)]
-    torch = [f for f in files if re.fullmatch(r"pytorch_model[^/]*\.bin(\.index\.json)?", f)]
-    return small + (safetensors or torch)
+    safetensors = [f for f in files if _SAFETENSORS.fullmatch(f) and f not in _ADAPTER]
+    torch = [f for f in files if _TORCH.fullmatch(f)]
+    usual = safetensors if any(f.startswith("model") for f in safetensors) else torch
+    adapter = [f for f in _ADAPTER if f in files]
+    if adapter and not usual:
+        return small + [f for f in files if f in _BESIDE_ADAPTER] + adapter[:1]
+    return small + (usual or safetensors)

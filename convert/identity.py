@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from imp_deploy.convert.plan import Model
+from imp_deploy.convert.adapter import CONFIG
+from imp_deploy.convert.model import Model
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
 from imp_deploy.files import sha256_of
 
@@ -15,9 +16,9 @@ FORMAT = 1
 def settings_hash(model: Model) -> str:
     """Over everything that shapes the output besides the weights."""
     digest = hashlib.sha256(f"format {FORMAT}\n".encode())
-    for checkpoint in filter(None, (model.checkpoint, model.separate)):
-        for name in ("config.json", *TOKENIZER_FILES):
-            path = checkpoint.folder / name
+    for folder in model.folders:
+        for name in ("config.json", CONFIG, *TOKENIZER_FILES):
+            path = folder / name
             if path.is_file():
                 digest.update(f"{name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
@@ -26,8 +27,7 @@ def settings_hash(model: Model) -> str:
 def stamp(model: Model) -> str:
     """Over the weight files' names, sizes and times."""
     lines = []
-    for checkpoint in filter(None, (model.checkpoint, model.separate)):
-        for path in checkpoint.weight_files:
-            state = path.stat()
-            lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
+    for path in model.weight_files:
+        state = path.stat()
+        lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

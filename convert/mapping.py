@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imp_deploy.convert.families.base import Config, Dimensions, Family, Naming, Rule
+from imp_deploy.convert.families.base import Config, Dimensions, Family, Naming
+from imp_deploy.convert.low_rank import Part
+from imp_deploy.convert.projectors import Projector
+from imp_deploy.convert.projectors import sizes as projector_sizes
+from imp_deploy.convert.rules import Rule, size
 from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
-from imp_deploy.convert.tower import (
-    SEPARATE_IGNORED,
-    Tower,
-    detect_tower_prefix,
-    projector_rules,
-    tower_ignored,
-    tower_rules,
-    tower_sizes,
-)
+from imp_deploy.convert.towers.base import Tower, detect_prefix, unused_patterns
 from imp_deploy.errors import BadInput
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A checkpoint's tensor and its name in the GGUF."""
+    """A checkpoint's tensor, and its name and shape in the GGUF. `heads`: see `Rule.rotary`; 0 for
+    rows that stay in order. `parts`: what a LoRA adapter adds to it."""
 
     source: Tensor
     target: str
+    shape: tuple[int, ...]
+    heads: int = 0
+    parts: tuple[Part, ...] = ()
 
 
 def naming_of(family: Family, tensors: Mapping[str, Tensor], folder: Path) -> Naming:
@@ -50,7 +50,7 @@ def map_language_model(
     """The LLM's tensors in file order, and the names that this used up."""
     tied = config.get("tie_word_embeddings") is True
     rules = [rule for rule in naming.rules if not (rule.optional and tied)]
-    mapped = _apply(rules, dimensions.layers, dimensions.size, tensors, folder)
+    mapped = _apply(rules, dimensions.layers, dimensions.sizes, tensors, folder)
     # A tied head may be stored all the same; the model uses the embedding table.
     unused = {rule.source for rule in naming.rules if rule.optional and tied}
     return mapped, {m.source.name for m in mapped} | (unused & set(tensors))
@@ -59,40 +59,68 @@ def map_language_model(
 def map_vision(
     naming: Naming,
     tower: Tower,
+    projector: Projector,
     dimensions: Dimensions,
     tensors: Mapping[str, Tensor],
     separate: Mapping[str, Tensor] | None,
     folder: Path,
 ) -> tuple[tuple[Mapped, ...], set[str]]:
     """Tower and projector in file order, and the checkpoint's names that this used up."""
-    if separate is not None and detect_tower_prefix(tensors, naming.tower) is not None:
+    if separate is not None and detect_prefix(tensors, naming.tower) is not None:
         raise BadInput(
             f"{folder} holds its own vision tower; leave out --vision-tower, or remove the tower "
             "from the checkpoint."
         )
     home = tensors if separate is None else separate
     place = folder if separate is None else _folder_of(separate)
-    prefix = detect_tower_prefix(home, naming.tower)
+    prefix = detect_prefix(home, naming.tower)
     if prefix is None:
         raise BadInput(
             f"{place} holds no vision tower; give the folder of the one that it was trained with "
-            "(for Imp: google/siglip-so400m-patch14-384) with --vision-tower."
+            f"({tower.kind.example}, or a copy that was fine-tuned) with --vision-tower."
         )
-    sizes = tower_sizes(tower)
+    if projector.grid not in (None, tower.grid):
+        raise BadInput(
+            f"{folder}: the projector {projector.name} takes {projector.grid} x {projector.grid} "
+            f"patches and the vision tower gives {tower.grid} x {tower.grid}; give the tower that "
+            f"this checkpoint was trained with ({tower.kind.example})."
+        )
     _check_layer_count(prefix, tower, home, place)
-    blocks = _apply(tower_rules(prefix), tower.used, sizes.__getitem__, home, place)
-    widths = {"vision": tower.hidden, "hidden": dimensions.hidden}
-    projector = _apply(projector_rules(naming.projector), 0, widths.__getitem__, tensors, folder)
-    ignored = tower_ignored(prefix, tower)
+    blocks = _apply(_under(prefix, tower.kind.rules), tower.used, tower.sizes, home, place)
+    rules = _under(naming.projector, projector.rules)
+    _check_width(rules, tower, dimensions, tensors)
+    sizes = projector_sizes(tower.hidden, dimensions.hidden)
+    projected = _apply(rules, 0, sizes, tensors, folder)
+    ignored = unused_patterns(prefix, tower)
     if separate is not None:
-        _check_left_over(separate, {m.source.name for m in blocks}, ignored + SEPARATE_IGNORED)
-        return blocks + projector, {m.source.name for m in projector}
-    used = {m.source.name for m in blocks + projector}
-    return blocks + projector, used | {n for n in tensors if _matches(n, ignored)}
+        apart = ignored + tower.kind.unused_apart
+        _check_left_over(separate, {m.source.name for m in blocks}, apart)
+        return blocks + projected, {m.source.name for m in projected}
+    used = {m.source.name for m in blocks + projected}
+    return blocks + projected, used | {n for n in tensors if _matches(n, ignored)}
 
 
 def _folder_of(tensors: Mapping[str, Tensor]) -> Path:
     return next(iter(tensors.values())).path.parent
+
+
+def _under(prefix: str, rules: Sequence[Rule]) -> list[Rule]:
+    return [replace(rule, source=rule.source.replace("{p}", prefix)) for rule in rules]
+
+
+def _check_width(
+    rules: Sequence[Rule], tower: Tower, dimensions: Dimensions, tensors: Mapping[str, Tensor]
+) -> None:
+    """That the projector takes what the tower gives: the likeliest mistake with a separate one."""
+    for rule in rules:
+        tensor = tensors.get(rule.source)
+        if tensor is None or rule.shape != ("hidden", "vision"):
+            continue
+        if tensor.shape[:1] == (dimensions.hidden,) and tensor.columns != tower.hidden:
+            raise BadInput(
+                f"{tensor.path}: the projector takes features {tensor.columns} wide and the vision "
+                f"tower's are {tower.hidden}; give the tower that this checkpoint was trained with."
+            )
 
 
 def check_left_over(tensors: Mapping[str, Tensor], used: set[str], naming: Naming) -> None:
@@ -105,8 +133,8 @@ def _check_left_over(tensors: Mapping[str, Tensor], used: set[str], ignored: Seq
         first = tensors[left[0]]
         raise BadInput(
             f"{first.path} holds tensors that no rule knows ({len(left)} in all, the first is "
-            f"{left[0]} {list(first.shape)}); export a whole Imp checkpoint, because this is "
-            "another architecture or a LoRA adapter."
+            f"{left[0]} {list(first.shape)}); export a whole checkpoint of a supported model "
+            "(`imp-deploy export --list`), because this is another architecture."
         )
 
 
@@ -133,20 +161,21 @@ def _check_layer_count(
 def _apply(
     rules: Sequence[Rule],
     layers: int,
-    size: Callable[[str], int],
+    sizes: Mapping[str, int],
     tensors: Mapping[str, Tensor],
     folder: Path,
 ) -> tuple[Mapped, ...]:
     mapped: list[Mapped] = []
     missing: list[str] = []
-    for rule in _in_file_order(rules, layers):
+    for rule in in_file_order(rules, layers):
         tensor = tensors.get(rule.source)
         if tensor is None:
             missing.append(rule.source)
             continue
-        shape = tuple(size(term) for term in rule.shape)
-        _check_tensor(tensor, shape)
-        mapped.append(Mapped(tensor, rule.target))
+        _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape))
+        shape = tuple(size(term, sizes) for term in rule.stored or rule.shape)
+        heads = size(rule.rotary, sizes) if rule.rotary else 0
+        mapped.append(Mapped(tensor, rule.target, shape, heads))
     if missing:
         raise BadInput(
             f"{folder} lacks tensors ({len(missing)} in all, the first is {missing[0]}); download "
@@ -155,25 +184,25 @@ def _apply(
     return tuple(mapped)
 
 
-def _in_file_order(rules: Sequence[Rule], layers: int) -> list[Rule]:
+def in_file_order(rules: Sequence[Rule], layers: int) -> list[Rule]:
     """The rules with their layers filled in: layer by layer, the others where they stand."""
     ordered: list[Rule] = []
     per_layer = [rule for rule in rules if "{i}" in rule.source]
     for rule in rules:
         if rule in per_layer:
             if rule is per_layer[0]:
-                ordered += [
-                    Rule(
-                        source=inner.source.replace("{i}", str(i)),
-                        target=inner.target.replace("{i}", str(i)),
-                        shape=inner.shape,
-                    )
-                    for i in range(layers)
-                    for inner in per_layer
-                ]
+                ordered += [_in_layer(inner, i) for i in range(layers) for inner in per_layer]
         else:
             ordered.append(rule)
     return ordered
+
+
+def _in_layer(rule: Rule, i: int) -> Rule:
+    return replace(
+        rule,
+        source=rule.source.replace("{i}", str(i)),
+        target=rule.target.replace("{i}", str(i)),
+    )
 
 
 def _check_tensor(tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from imp_deploy.convert.plan import Model, Plan
+from pathlib import Path
+
+from imp_deploy.convert.adapter import Adapter
+from imp_deploy.convert.model import Model
+from imp_deploy.convert.plan import Plan
 
 
 def notes(model: Model, plan: Plan) -> tuple[str, ...]:
     """One sentence each; empty when there is nothing to say."""
     found = []
+    if model.tower.kind.class_token:
+        found.append(
+            f"llama.cpp's own programs shift the patches of {model.tower.kind.name}'s tower by one "
+            "(its issue 25814), so they answer wrongly from any file of this model; imp-deploy's "
+            "own runner sets that right."
+        )
     if model.mode == "pad":
         found.append(
             "This checkpoint pads pictures to a square. Stock llama.cpp cannot do that exactly; "
             "imp-deploy's own runner does."
         )
+    if model.adapter is not None:
+        found += _other_base(model.adapter, model.checkpoint.folder)
     for file in plan.files:
         about = file.about
         if about.resized_from:
             found.append(
                 f"{about.path} has its position table interpolated from {about.resized_from} "
-                f"pixels; the paper's {about.resolution}-pixel model was retrained, so expect "
-                "less accuracy."
+                f"pixels; {_retrained(model, about.resolution)}, so expect less accuracy."
             )
         halves = [s.name for s in file.slots.values() if s.kind.name == "F16"]
         if about.bits != 16 and halves:
@@ -28,3 +39,20 @@ def notes(model: Model, plan: Plan) -> tuple[str, ...]:
                 f"whole blocks of {about.type} (the first is {halves[0]})."
             )
     return tuple(found)
+
+
+def _retrained(model: Model, resolution: int | None) -> str:
+    if resolution in model.family.resolutions:
+        return f"the paper's {resolution}-pixel model was retrained"
+    return "the model was not trained at this size"
+
+
+def _other_base(adapter: Adapter, base: Path) -> list[str]:
+    """What only a name can tell: two models of one architecture have the same shapes."""
+    trained_on = Path(adapter.base_name or "").name
+    if not trained_on or trained_on in str(base.resolve()):
+        return []
+    return [
+        f"The adapter says that it was trained on {adapter.base_name}; the shapes of {base} fit, "
+        "and whether it is the same model nobody can tell from them."
+    ]

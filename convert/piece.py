@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType
 
-from imp_deploy.convert import ggml
+from imp_deploy.convert import ggml, low_rank
 from imp_deploy.convert.checkpoint import read_rows
 from imp_deploy.convert.plan import Work
 from imp_deploy.convert.positions import interpolate
@@ -23,6 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # A piece takes about 12 bytes per element while it is worked on, once per core. Its size is part
 # of the definition of the weights' hash, so it must not depend on the machine.
 PIECE_ELEMENTS = 1 << 21
+
+_ELEMENTS: dict[str, Any] = {"F16": np.uint16, "BF16": np.uint16, "F32": np.float32}
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,34 @@ def pieces_of(work: Work) -> Iterator[Piece]:
     step = max(1, PIECE_ELEMENTS // max(1, tensor.columns))
     if any(target.grid is not None for target in work.targets):
         step = max(1, tensor.rows)  # interpolation needs the whole table
+    if work.heads:
+        head = tensor.rows // work.heads  # whose rows are put into another order
+        step = max(head, step // head * head)
     for first in range(0, max(1, tensor.rows), step):
         yield Piece(work, first, min(step, tensor.rows - first))
 
 
-def process(piece: Piece, source: int, targets: Sequence[int]) -> bytes:
-    """Writes the piece into every target file and returns the SHA-256 of its raw bytes.
+def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -> bytes:
+    """Writes the piece into every target file and returns the SHA-256 of the raw bytes that it was
+    made of.
 
-    `source`, `targets`: open file descriptors. Bad values (NaN, infinite, beyond F16) raise.
+    `sources`: open file descriptors by path; `targets`: of the output files. Bad values (NaN,
+    infinite, beyond F16) raise.
     """
-    tensor = piece.work.source
-    raw = read_rows(tensor, piece.first, piece.count, source)
+    work = piece.work
+    tensor = work.source
+    raw = read_rows(tensor, piece.first, piece.count, sources[tensor.path])
     digest = hashlib.sha256(raw.data).digest()
-    values = _Values(tensor, raw)
+    values = _Values(tensor, tensor.dtype, raw.view(_ELEMENTS[tensor.dtype]))
+    if work.parts:
+        merged = np.array(values.exact).reshape(piece.count, tensor.columns)
+        added = low_rank.add(merged, piece.first, work.parts, sources)
+        digest = hashlib.sha256(digest + added).digest()
+        values = _Values(tensor, "F32", merged.reshape(-1), adapter=True)
+    if work.heads:
+        values = values.in_pairs(tensor.rows // work.heads)
     start = piece.first * tensor.columns
-    for target in piece.work.targets:
+    for target in work.targets:
         slot = target.slot
         if target.grid is not None:
             table = values.exact.reshape(-1, tensor.columns)
@@ -66,26 +82,42 @@ def process(piece: Piece, source: int, targets: Sequence[int]) -> bytes:
 
 
 class _Values:
-    """The piece's values in the types that targets need, each made at most once."""
+    """The piece's values in the types that targets need, each made at most once.
 
-    def __init__(self, tensor: Tensor, raw: Array) -> None:
+    `elements`: flat, of the type `dtype`; BF16 and F16 as their bit patterns. `adapter`: whether a
+    LoRA adapter was added to them.
+    """
+
+    def __init__(
+        self, tensor: Tensor, dtype: str, elements: Array, *, adapter: bool = False
+    ) -> None:
         self._tensor = tensor
-        self._half: Array | None = raw.view(np.uint16) if tensor.dtype == "F16" else None
-        self._exact: Array | None = raw.view(np.float32) if tensor.dtype == "F32" else None
+        self._dtype = dtype
+        self._elements = elements
+        self._adapter = adapter
+        self._half: Array | None = elements if dtype == "F16" else None
+        self._exact: Array | None = elements if dtype == "F32" else None
         self._rounded: Array | None = None
-        if tensor.dtype == "BF16":
-            patterns = raw.view(np.uint16)
-            self._exact = np.empty(patterns.size, dtype=np.float32)
-            ggml.bf16_to_f32(patterns, self._exact)
+        if dtype == "BF16":
+            self._exact = np.empty(elements.size, dtype=np.float32)
+            ggml.bf16_to_f32(elements, self._exact)
         if self._half is not None:
             finite = ggml.all_finite_f16(self._half)
         else:
             finite = ggml.all_finite_f32(self.exact)
         if not finite:
+            what = "with its adapter, holds" if adapter else "holds"
             raise BadInput(
-                f"{tensor.path}: the tensor {tensor.name} holds NaN or infinite values; the "
+                f"{tensor.path}: the tensor {tensor.name} {what} NaN or infinite values; the "
                 "checkpoint is damaged or its training diverged, so download it again."
             )
+
+    def in_pairs(self, head: int) -> _Values:
+        """The same with the rows of every head of `head` rows in the order that llama.cpp rotates:
+        the first of the first half, the first of the second half, and so on."""
+        rows = self._elements.reshape(-1, 2, head // 2, self._tensor.columns)
+        pairs = np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(-1)
+        return _Values(self._tensor, self._dtype, pairs, adapter=self._adapter)
 
     @property
     def exact(self) -> Array:
@@ -114,7 +146,7 @@ class _Values:
     def rounded(self) -> Array:
         """float32 of the F16 values: what `llama-quantize` reads from the F16 file."""
         if self._rounded is None:
-            if self._tensor.dtype == "F16":
+            if self._dtype == "F16":
                 self._rounded = self.exact
             else:
                 self._rounded = np.empty(self.half.size, dtype=np.float32)

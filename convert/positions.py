@@ -1,4 +1,4 @@
-"""The position table of another resolution, as SigLIP's own interpolation makes it."""
+"""The position table of another resolution, as transformers' SigLIP and CLIP interpolate it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ _A = -0.75  # PyTorch's bicubic kernel (`torch.nn.functional.interpolate`); Pill
 
 
 def interpolate(table: Array, old: int, new: int) -> Array:
-    """`table` [old * old, width] -> [new * new, width], float32, bicubic with
-    `align_corners=False`, no antialiasing, borders repeated."""
+    """`table` [extra + old * old, width] -> [extra + new * new, width], float32, bicubic with
+    `align_corners=False`, no antialiasing, borders repeated. Rows in front of the grid's, which are
+    a class token's, stay as they are."""
     if old == new:
         return table
     weights = _weights(old, new)
-    grid = table.reshape(old, old, -1).astype(np.float64)
+    extra = len(table) - old * old
+    grid = table[extra:].reshape(old, old, -1).astype(np.float64)
     rows = np.einsum("ij,jkc->ikc", weights, grid)
     both = np.einsum("ij,kjc->kic", weights, rows)
-    return np.ascontiguousarray(both.reshape(new * new, -1).astype(np.float32))
+    patches = both.reshape(new * new, -1).astype(np.float32)
+    return np.concatenate([table[:extra], patches])
 
 
 def _weights(old: int, new: int) -> np.ndarray[Any, np.dtype[np.float64]]:

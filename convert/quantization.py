@@ -62,9 +62,12 @@ def vision_type(
     name: str, shape: tuple[int, ...], quantization: Quantization
 ) -> GGMLQuantizationType:
     """Matrices of the tower's blocks and of the projector get the type, or F16 where their rows
-    are not whole blocks (SigLIP's FFN width 4304). Vectors, positions and the patch kernel, 1 % of
-    the tower, stay F32: libmtmd adds or convolves them with F32 values."""
-    matrix = len(shape) == 2 and (name.startswith("v.blk.") or name.startswith("mm."))
-    if not matrix:
+    are not whole blocks (SigLIP's FFN width 4304). The projector's convolution kernels are F16,
+    the only type that llama.cpp convolves these with. Vectors, positions and the patch kernel, 1 %
+    of the tower, stay F32: libmtmd adds or convolves them with F32 values."""
+    projector = name.startswith("mm.")
+    if projector and len(shape) > 2:
+        return F16
+    if len(shape) != 2 or not (projector or name.startswith("v.blk.")):
         return F32
     return quantization.type if _fits(quantization.type, shape[-1]) else F16

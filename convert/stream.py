@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections import deque
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from imp_deploy.convert import ggml
+from imp_deploy.convert.blas import one_blas_thread
 from imp_deploy.convert.piece import Piece, pieces_of, process
 from imp_deploy.convert.plan import Work
 
@@ -27,8 +29,8 @@ def stream(work: Sequence[Work], targets: Sequence[int], done: Done, advance: Ad
     ordered = sorted(work, key=lambda w: (str(w.source.path), w.source.offset))
     ggml.load()
     workers = len(os.sched_getaffinity(0))
-    paths = {w.source.path for w in ordered}
-    with _open_all(paths) as handles, ThreadPoolExecutor(workers) as pool:
+    paths = {path for w in ordered for path in w.paths}
+    with one_blas_thread(), _open_all(paths) as handles, ThreadPoolExecutor(workers) as pool:
         try:
             _feed(pool, 2 * workers, ordered, handles, targets, done, advance)
         finally:
@@ -60,8 +62,7 @@ def _feed(
         for piece in pieces_of(work):
             if len(waiting) >= in_flight:
                 finish_oldest()
-            source = handles[work.source.path]
-            waiting.append((piece, pool.submit(process, piece, source, targets)))
+            waiting.append((piece, pool.submit(process, piece, handles, targets)))
     while waiting:
         finish_oldest()
 
@@ -94,5 +95,5 @@ def hash_weights(work: Sequence[Work], advance: Advance) -> str:
     def done(item: Work, digest: str) -> None:
         digests[item.source.name] = digest
 
-    stream([Work(w.source, ()) for w in work], (), done, advance)
+    stream([dataclasses.replace(w, targets=()) for w in work], (), done, advance)
     return combine(digests, work)

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from imp_deploy.bundle import Mode
-from imp_deploy.convert.families.base import Config, get, need_int, need_layers, need_number, short
-from imp_deploy.convert.tower import Tower
+from imp_deploy.convert.families.base import (
+    Config,
+    Family,
+    get,
+    need_int,
+    need_layers,
+    need_number,
+    short,
+)
+from imp_deploy.convert.projectors import Projector
+from imp_deploy.convert.towers.base import Tower, TowerKind
 from imp_deploy.errors import BadInput
-
-# SigLIP-SO400M/14, for checkpoints that only name their tower (google/siglip-so400m-patch14-384).
-_SO400M = {
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 27,
-    "num_attention_heads": 16,
-    "image_size": 384,
-    "patch_size": 14,
-    "layer_norm_eps": 1e-6,
-}
 
 
 def read_tower(
+    kind: TowerKind,
     config: Config,
     tower_config: Config | None,
     where: str,
     tower_where: str = "the vision tower's config.json",
 ) -> Tower:
     """The tower's shape from the checkpoint's `vision_tower_config`, or the separate tower's own
-    config, or that of SigLIP-SO400M; the tensors are checked against it later. `where` and
+    config, or the published tower's; the tensors are checked against it later. `where` and
     `tower_where` name the two configurations in errors."""
     nested = _vision_config(config.get("vision_tower_config"), where)
     separate = _vision_config(tower_config, tower_where)
-    for key in sorted(nested.keys() & separate.keys() & _SO400M.keys()):
+    for key in sorted(nested.keys() & separate.keys() & kind.published.keys()):
         if nested[key] != separate[key]:
             raise BadInput(
                 f"{where}: vision_tower_config says {key} {short(nested[key])} and {tower_where} "
@@ -44,16 +44,17 @@ def read_tower(
     elif separate:
         vision, home = separate, tower_where
     else:
-        vision, home = {**_SO400M, **_named_tower(config)}, where
-    act = get(vision, ("hidden_act",), "gelu_pytorch_tanh")
-    if act != "gelu_pytorch_tanh":
+        vision, home = {**kind.published, **_named_tower(config)}, where
+    act = get(vision, ("hidden_act",), kind.activation)
+    if act != kind.activation:
         raise BadInput(
-            f"{home}: the vision tower's activation {short(act)} is not SigLIP's; check that this "
-            "is an Imp checkpoint."
+            f"{home}: the vision tower's activation is {short(act)} and {kind.name}'s is "
+            f"{kind.activation!r}; give a checkpoint with a {kind.name} tower."
         )
     layers = need_layers(vision, ("num_hidden_layers",), home)
-    epsilon = get(vision, ("layer_norm_eps",), _SO400M["layer_norm_eps"])
+    epsilon = get(vision, ("layer_norm_eps",), kind.published["layer_norm_eps"])
     tower = Tower(
+        kind=kind,
         hidden=need_int(vision, ("hidden_size",), home),
         inner=need_int(vision, ("intermediate_size",), home),
         layers=layers,
@@ -79,7 +80,8 @@ def read_tower(
 
 
 def _vision_config(value: Any, where: str) -> Config:
-    """A SigLIP vision config, alone or inside of a whole SigLIP's; empty where there is none."""
+    """A tower's configuration, alone or inside of that of a whole SigLIP or CLIP; empty where there
+    is none."""
     inner = value.get("vision_config") if isinstance(value, dict) else None
     for part in (value, inner):
         if part is not None and not isinstance(part, dict):
@@ -91,11 +93,11 @@ def _vision_config(value: Any, where: str) -> Config:
 
 
 def _named_tower(config: Config) -> Config:
-    """`…-patch14-384` at the end of the tower's name is its resolution."""
-    named = re.search(r"patch([0-9]{1,4})-([0-9]{1,4})$", str(config.get("mm_vision_tower", "")))
+    """`…-patch14-384` at the end of the tower's name is its resolution; without one it is 224."""
+    named = re.search(r"patch([0-9]{1,4})(?:-([0-9]{1,4}))?$", str(config.get("mm_vision_tower")))
     if named is None:
         return {}
-    return {"patch_size": int(named[1]), "image_size": int(named[2])}
+    return {"patch_size": int(named[1]), "image_size": int(named[2] or 224)}
 
 
 def _used_layers(config: Config, layers: int, where: str) -> int:
@@ -115,28 +117,31 @@ def _used_layers(config: Config, layers: int, where: str) -> int:
     feature = get(config, ("mm_vision_select_feature",), "patch")
     if feature != "patch":
         raise BadInput(
-            f"{where}: mm_vision_select_feature is {short(feature)} and SigLIP has only 'patch'; "
-            "check that this is an Imp checkpoint."
+            f"{where}: mm_vision_select_feature is {short(feature)}, and only 'patch' can be "
+            "exported; check that config.json belongs to this checkpoint."
         )
     return used
 
 
-def read_mode(config: Config, where: str) -> Mode:
-    """How a picture becomes a square: `square` squashes it, `pad` pads it with grey."""
-    aspect = get(config, ("image_aspect_ratio",), "square")
-    modes: dict[Any, Mode] = {"square": "squash", "pad": "pad"}
-    if not isinstance(aspect, str) or aspect not in modes:
+def read_mode(config: Config, aspects: Mapping[str, Mode], where: str) -> Mode:
+    """How a picture becomes a square; `aspects` as in `Family`."""
+    aspect = get(config, ("image_aspect_ratio",), next(iter(aspects)))
+    if not isinstance(aspect, str) or aspect not in aspects:
         raise BadInput(
-            f"{where}: image_aspect_ratio {short(aspect)} is not supported, only 'square' and "
-            "'pad'; check that this is an Imp checkpoint."
+            f"{where}: image_aspect_ratio is {short(aspect)}, and only "
+            f"{' and '.join(map(repr, aspects))} can be exported; check that config.json belongs "
+            "to this checkpoint."
         )
-    return modes[aspect]
+    return aspects[aspect]
 
 
-def check_projector(config: Config, where: str) -> None:
-    kind = config.get("mm_projector_type", "mlp2x_gelu")
-    if kind != "mlp2x_gelu":
-        raise BadInput(
-            f"{where}: the projector type {short(kind)} is unknown; Imp has 'mlp2x_gelu', so check "
-            "that this is an Imp checkpoint."
-        )
+def read_projector(family: Family, config: Config, where: str) -> Projector:
+    kind = get(config, ("mm_projector_type",), None)
+    for projector in family.projectors:
+        if kind == projector.name or (kind is None and len(family.projectors) == 1):
+            return projector
+    known = " or ".join(repr(p.name) for p in family.projectors)
+    raise BadInput(
+        f"{where}: the projector type {short(kind)} does not fit {family.name}, which has {known}; "
+        "check that config.json belongs to this checkpoint."
+    )

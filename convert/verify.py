@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,11 @@ from PIL import Image
 from imp_deploy import prompt, runner
 from imp_deploy.build.host import build_host
 from imp_deploy.bundle import Bundle, BundleFile
-from imp_deploy.convert.families import family_of
 from imp_deploy.convert.hub import Located
-from imp_deploy.convert.vocab import read_vocabulary
+from imp_deploy.convert.model import read_model, tokenizer_folder
+from imp_deploy.convert.tokenizer_files import added_tokens
 from imp_deploy.demo import scenes
 from imp_deploy.errors import BadInput
-from imp_deploy.files import read_json_object
 from imp_deploy.image import load_rgb, write_ppm
 
 if TYPE_CHECKING:
@@ -121,9 +120,9 @@ def verify(
     ]
     if not llms or not visions:
         raise BadInput(f"{folder} has no such variant; `imp-deploy inspect {folder}` lists them.")
-    texts = _prompt_ids(bundle, reference.folder, question)
+    texts = _prompt_ids(bundle, reference, question)
     rows = []
-    loaded = load_reference(reference.folder, vision_tower=reference.tower)
+    loaded = load_reference(reference.folder, vision_tower=reference.tower, base=reference.base)
     for resolution in sorted({f.resolution or 0 for f in visions}):
         model = dataclasses.replace(loaded, side=resolution)
         wanted = [_expected(model, picture, texts, max_tokens) for _, picture in pictures]
@@ -167,34 +166,39 @@ def _expected(model: Reference, picture: Image.Image, texts: _Texts, max_tokens:
     return _Expected(embeddings, ids, logits)
 
 
-def _prompt_ids(bundle: Bundle, checkpoint: Path, question: str) -> _Texts:
+def _prompt_ids(bundle: Bundle, reference: Located, question: str) -> _Texts:
     """By the checkpoint's own tokenizer, not by the one that was exported."""
-    before, after = prompt.fill(bundle.prompt, question).split(prompt.IMAGE)
-    tokenizer = _tokenizer(checkpoint)
-    config = read_json_object(checkpoint / "config.json")
-    where = str(checkpoint / "config.json")
-    family = family_of(config, where)
-    # By the family's reader: old Phi configs give fewer rows than the table has.
-    dimensions, _ = family.read_config(config, where)
-    vocabulary = read_vocabulary(checkpoint, family, dimensions.rows)
+    filled = prompt.fill(bundle.prompt, question)
+    before, after = filled.split(prompt.IMAGE)
+    folder, base = reference.folder, reference.base
+    encode = _encoder(folder if base is None else tokenizer_folder(folder, base), filled)
+    # By the exporter's reader: old Phi configs give fewer rows than the table has.
+    vocabulary = read_model(folder, reference.tower, bundle.name, base).vocabulary
     start = [vocabulary.special["bos_token_id"]] if vocabulary.add_bos else []
-    return _Texts(
-        before=start + tokenizer.encode(before, add_special_tokens=False),
-        after=tokenizer.encode(after, add_special_tokens=False),
-    )
+    return _Texts(before=start + encode(before), after=encode(after))
 
 
-def _tokenizer(checkpoint: Path) -> Any:
+def _encoder(checkpoint: Path, text: str) -> Callable[[str], list[int]]:
+    """What gives the ids of parts of `text`, as the training code did."""
     try:
+        from sentencepiece import SentencePieceProcessor
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
     except ImportError:
         raise BadInput(
             "verify needs PyTorch and transformers; run `pip install 'imp-deploy[torch]'`."
         ) from None
+    special = any(added.text in text for added in added_tokens(checkpoint).values())
+    if (checkpoint / "tokenizer.model").is_file() and not special:
+        # transformers 5 splits runs of spaces in another way than sentencepiece, which LLaMA's
+        # tokenizer was trained by.
+        model: Any = SentencePieceProcessor(model_file=str(checkpoint / "tokenizer.model"))
+        return lambda part: list(model.encode(part))
     if (checkpoint / "tokenizer.json").is_file():
         kind: Any = PreTrainedTokenizerFast
-        return kind(tokenizer_file=str(checkpoint / "tokenizer.json"))
-    return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        tokenizer = kind(tokenizer_file=str(checkpoint / "tokenizer.json"))
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    return lambda part: list(tokenizer.encode(part, add_special_tokens=False))
 
 
 def _compare(

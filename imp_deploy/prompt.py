@@ -1,7 +1,8 @@
-"""The prompts of the Imp families, as text for our runner and as a chat template for the GGUF."""
+"""The prompts of the families, as text for our runner and as a chat template for the GGUF."""
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +46,8 @@ VICUNA_PHI2 = ChatFormat(
     assistant_end="</s>",
     stop=("</s>", "<|endoftext|>"),
 )
+# LLaVA-1.5 and MobileVLM: Vicuna's own, where `</s>` is one token.
+VICUNA = dataclasses.replace(VICUNA_PHI2, stop=("</s>",))
 CHATML = ChatFormat(
     system_start="<|im_start|>system\n",
     system_end="<|im_end|>\n",

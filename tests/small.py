@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from imp_deploy.convert.export import Exported, export
-from imp_deploy.convert.plan import Options, read_model
+from imp_deploy.convert.model import read_model
+from imp_deploy.convert.plan import Options
 from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.quiet import Quiet

@@ -8,20 +8,30 @@ from imp_deploy.convert.families import phi2, phi3, qwen2
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.errors import BadInput
 
-FAMILIES: tuple[Family, ...] = (phi2.FAMILY, qwen2.FAMILY, phi3.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    phi2.FAMILY,
+    qwen2.FAMILY,
+    phi3.FAMILY,
+)
 
 
 def family_of(config: dict[str, Any], where: str) -> Family:
-    """The family that `model_type` or `architectures` of a checkpoint's config names."""
-    names = [config.get("model_type"), *_architectures(config)]
-    found = [f for f in FAMILIES if any(n in f.model_types + f.architectures for n in names)]
+    """The family that `model_type` and `architectures` of a checkpoint's config name. Two layouts
+    may share a model type; then both must speak for one."""
+    kind, classes = config.get("model_type"), _architectures(config)
+    by_kind = [f for f in FAMILIES if kind in f.model_types]
+    by_class = [f for f in FAMILIES if any(c in f.architectures for c in classes)]
+    both = [f for f in by_kind if f in by_class]
+    found = both or by_kind + by_class
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f.model_types[0] for f in FAMILIES)
-    what = "is not an Imp model" if not found else "and the architectures are of two models"
+    what = "is none of a model that can be exported" if not found else "and the architectures are"
+    if found:
+        what += " of two models" if classes else " missing"
+    known = ", ".join(dict.fromkeys(f.model_types[0] for f in FAMILIES))
     raise BadInput(
-        f"{where}: the model type {short(config.get('model_type'))} {what}; known are {known}, so "
-        "check that this is an Imp checkpoint."
+        f"{where}: the model type {short(kind)} {what}; known are {known}, so check that this is "
+        "a multimodal checkpoint of one of these."
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from imp_deploy.bundle import Mode
+from imp_deploy.convert.projectors import Projector
+from imp_deploy.convert.rules import Rule
+from imp_deploy.convert.towers.base import TowerKind
 from imp_deploy.errors import BadInput
 from imp_deploy.prompt import ChatFormat
 
@@ -34,42 +39,46 @@ class Dimensions:
     def kv(self) -> int:
         return self.hidden // self.heads * self.heads_kv
 
-    def size(self, term: str) -> int:
-        """`term`: names joined by `+` ("hidden+kv+kv"), as the tables write shapes."""
-        return sum(int(getattr(self, name)) for name in term.split("+"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """`source` tensor -> `target` tensor in the GGUF; `shape` in terms of `Dimensions`.
-    `{i}` stands for the layer. An optional tensor may be missing."""
-
-    source: str
-    target: str
-    shape: tuple[str, ...]
-    optional: bool = False
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """By the names that the tables write shapes with."""
+        return {**dataclasses.asdict(self), "kv": self.kv}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """One way to name the tensors. `marker` is a tensor that only this naming has; `ignored` are
-    regular expressions of tensors that carry no weights."""
+    """One way to name the tensors. `marker` is a tensor that only this naming has; `projector` and
+    `tower` are the prefixes of theirs (a tower may have several); `ignored` are regular expressions
+    of tensors that carry no weights."""
 
     marker: str
     rules: tuple[Rule, ...]
     projector: str
-    tower: str
+    tower: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+
+
+def same(config: Config, _where: str) -> Config:
+    return config
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """`read_config` gives dimensions and the GGUF's own keys (without the `arch.` prefix)."""
+    """A language model with a tower and a projector, as one line of training made them.
+
+    `read_config` gives dimensions and the GGUF's own keys (without the `arch.` prefix); `settings`
+    brings a config.json of another form into the one that everything here reads. `base_types`: the
+    `model_type` of the language model alone, as a LoRA adapter is trained on it. `aspects`: what
+    `image_aspect_ratio` may say, the first where it says nothing. `resolutions`: those that are
+    exported beside the checkpoint's own if nothing is asked for. `hub_ids`: the published ones.
+    """
 
     name: str
+    hub_ids: tuple[str, ...]
     architecture: str
     model_types: tuple[str, ...]
     architectures: tuple[str, ...]
+    base_types: tuple[str, ...]
     namings: tuple[Naming, ...]
     read_config: Callable[[Config, str], tuple[Dimensions, Mapping[str, Value]]]
     chat: ChatFormat
@@ -77,6 +86,11 @@ class Family:
     pre_tokenizer: str
     add_bos: bool
     end_tokens: tuple[str, ...]
+    tower: TowerKind
+    projectors: tuple[Projector, ...]
+    aspects: Mapping[str, Mode]
+    resolutions: tuple[int, ...] = ()
+    settings: Callable[[Config, str], Config] = same
     # llama.cpp reads a token attribute from the model's name, see `phi3.py`.
     name_suffix: str = ""
 
@@ -150,7 +164,7 @@ def refuse_unless(
     if value not in allowed:
         raise BadInput(
             f"{where}: {names[0]} is {short(value)}, and llama.cpp's graph of this architecture "
-            f"computes only {allowed[0]!r}; check that this is an Imp checkpoint."
+            f"computes only {allowed[0]!r}; check that config.json belongs to this checkpoint."
         )
 
 
@@ -171,8 +185,8 @@ def refuse_rope_scaling(config: Config, where: str) -> None:
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind != "default":
             raise BadInput(
-                f"{where}: rope scaling {short(kind)} is not supported, because Imp was trained "
-                "without it; check that this is an Imp checkpoint."
+                f"{where}: rope scaling {short(kind)} is not supported, because this family was "
+                "trained without it; check that config.json belongs to this checkpoint."
             )
 
 
@@ -184,18 +198,3 @@ def heads_divide(dimensions: Dimensions, where: str) -> Dimensions:
             "do not divide; download config.json again."
         )
     return dimensions
-
-
-def linear(source: str, target: str, out: str, into: str, *, bias: bool) -> tuple[Rule, ...]:
-    """Weight and, where the layer has one, bias of a linear layer."""
-    weight = Rule(source=f"{source}.weight", target=f"{target}.weight", shape=(out, into))
-    if not bias:
-        return (weight,)
-    return (weight, Rule(source=f"{source}.bias", target=f"{target}.bias", shape=(out,)))
-
-
-def norm(source: str, target: str, *, bias: bool) -> tuple[Rule, ...]:
-    parts = ("weight", "bias") if bias else ("weight",)
-    return tuple(
-        Rule(source=f"{source}.{p}", target=f"{target}.{p}", shape=("hidden",)) for p in parts
-    )

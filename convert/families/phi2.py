@@ -12,16 +12,18 @@ from imp_deploy.convert.families.base import (
     Value,
     get,
     heads_divide,
-    linear,
     need_int,
     need_layers,
     need_number,
     need_rotary,
-    norm,
     refuse_rope_scaling,
     refuse_unless,
     rope,
 )
+from imp_deploy.convert.families.imp import ASPECTS, RESOLUTIONS
+from imp_deploy.convert.projectors import MLP
+from imp_deploy.convert.rules import linear, norm
+from imp_deploy.convert.towers.siglip import SIGLIP
 from imp_deploy.prompt import VICUNA_PHI2
 
 
@@ -85,7 +87,7 @@ _HUB = Naming(
         *linear("lm_head.linear", "output", "rows", "hidden", bias=True),
     ),
     projector="transformer.mm_projector",
-    tower="transformer.vision_tower.vision_tower.vision_model",
+    tower=("transformer.vision_tower.vision_tower.vision_model",),
     ignored=(r"transformer\.h\.\d+\.mixer\.rotary_emb\.inv_freq",),
 )
 _TRAINING = Naming(
@@ -107,15 +109,17 @@ _TRAINING = Naming(
         *linear("lm_head", "output", "rows", "hidden", bias=True),
     ),
     projector="model.mm_projector",
-    tower="model.vision_tower.vision_tower.vision_model",
+    tower=("model.vision_tower.vision_tower.vision_model",),
     ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
 )
 
 FAMILY = Family(
     name="imp-phi2",
+    hub_ids=("MILVLG/imp-v1-3b", "MILVLG/Imp-v1.5-3B-Phi2", "MILVLG/Imp-v1.5-3B-196"),
     architecture="phi2",
     model_types=("imp",),
     architectures=("ImpForCausalLM",),
+    base_types=("phi", "phi-msft"),
     namings=(_HUB, _TRAINING),
     read_config=read_config,
     chat=VICUNA_PHI2,
@@ -123,4 +127,8 @@ FAMILY = Family(
     pre_tokenizer="phi-2",
     add_bos=False,
     end_tokens=("<|endoftext|>",),
+    tower=SIGLIP,
+    projectors=(MLP,),
+    aspects=ASPECTS,
+    resolutions=RESOLUTIONS,
 )

@@ -9,20 +9,21 @@ from imp_deploy.convert.families.base import (
     Dimensions,
     Family,
     Naming,
-    Rule,
     Value,
     get,
     heads_divide,
-    linear,
     need_int,
     need_layers,
     need_number,
     need_rotary,
-    norm,
     refuse_rope_scaling,
     refuse_unless,
     rope,
 )
+from imp_deploy.convert.families.imp import ASPECTS, RESOLUTIONS
+from imp_deploy.convert.projectors import MLP
+from imp_deploy.convert.rules import Rule, linear, norm
+from imp_deploy.convert.towers.siglip import SIGLIP
 from imp_deploy.prompt import PHI3
 
 
@@ -101,15 +102,17 @@ _TRAINING = Naming(
         ),
     ),
     projector="model.mm_projector",
-    tower="model.vision_tower.vision_tower.vision_model",
+    tower=("model.vision_tower.vision_tower.vision_model",),
     ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
 )
 
 FAMILY = Family(
     name="imp-phi3",
+    hub_ids=("MILVLG/Imp-v1.5-4B-Phi3",),
     architecture="phi3",
     model_types=("imp_phi3",),
     architectures=("ImpPhi3ForCausalLM",),
+    base_types=("phi3",),
     namings=(_TRAINING,),
     read_config=read_config,
     chat=PHI3,
@@ -117,6 +120,10 @@ FAMILY = Family(
     pre_tokenizer="default",
     add_bos=True,
     end_tokens=("<|end|>", "<|endoftext|>"),
+    tower=SIGLIP,
+    projectors=(MLP,),
+    aspects=ASPECTS,
+    resolutions=RESOLUTIONS,
     # Phi-3's chat tokens swallow the white space behind them. llama.cpp does the same only where
     # `general.name` contains "phi-3"; without it the same prompt has other token ids.
     name_suffix=" (Phi-3)",

@@ -9,19 +9,20 @@ from imp_deploy.convert.families.base import (
     Dimensions,
     Family,
     Naming,
-    Rule,
     Value,
     get,
     heads_divide,
-    linear,
     need_int,
     need_layers,
     need_number,
-    norm,
     refuse_rope_scaling,
     refuse_unless,
     rope,
 )
+from imp_deploy.convert.families.imp import ASPECTS, RESOLUTIONS
+from imp_deploy.convert.projectors import MLP
+from imp_deploy.convert.rules import Rule, linear, norm
+from imp_deploy.convert.towers.siglip import SIGLIP
 from imp_deploy.prompt import CHATML
 
 
@@ -83,15 +84,17 @@ _TRAINING = Naming(
         ),
     ),
     projector="model.mm_projector",
-    tower="model.vision_tower.vision_tower.vision_model",
+    tower=("model.vision_tower.vision_tower.vision_model",),
     ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
 )
 
 FAMILY = Family(
     name="imp-qwen2",
+    hub_ids=("MILVLG/Imp-v1.5-2B-Qwen1.5",),
     architecture="qwen2",
     model_types=("imp_qwen2",),
     architectures=("ImpQwen2ForCausalLM",),
+    base_types=("qwen2",),
     namings=(_TRAINING,),
     read_config=read_config,
     chat=CHATML,
@@ -99,4 +102,8 @@ FAMILY = Family(
     pre_tokenizer="qwen2",
     add_bos=False,
     end_tokens=("<|im_end|>", "<|endoftext|>"),
+    tower=SIGLIP,
+    projectors=(MLP,),
+    aspects=ASPECTS,
+    resolutions=RESOLUTIONS,
 )

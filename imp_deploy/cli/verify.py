@@ -18,7 +18,10 @@ def command(
     reference: Annotated[str, typer.Option(help="The checkpoint: folder or hub id.")],
     image: Annotated[list[Path] | None, typer.Option(help="A picture; may be given again.")] = None,
     vision_tower: Annotated[
-        str | None, typer.Option(help="SigLIP folder or hub id, if the checkpoint has none.")
+        str | None, typer.Option(help="Tower's folder or hub id, if the checkpoint has none.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Folder or hub id of what a LoRA adapter was trained on.")
     ] = None,
     bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
     resolution: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
@@ -40,7 +43,7 @@ def command(
         rows = verify(
             bundle,
             loaded,
-            locate(reference, vision_tower),
+            locate(reference, vision_tower, base),
             image or [],
             question=prompt,
             max_tokens=max_tokens,

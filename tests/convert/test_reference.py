@@ -307,7 +307,7 @@ def test_a_checkpoint_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
 
     model = broken("other")
     edit_config(model, model_type="llava", architectures=["LlavaForCausalLM"])
-    with pytest.raises(BadInput, match="not one of the Imp models"):
+    with pytest.raises(BadInput, match="not one of the Imp, LLaVA"):
         load_reference(model)
 
     model = broken("torn")

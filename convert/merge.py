@@ -1,0 +1,175 @@
+"""A LoRA adapter and its base as one checkpoint: which tensor comes from where, and which rows of
+which weight an adapted module is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imp_deploy.convert.adapter import Adapter
+from imp_deploy.convert.families.base import Config, Dimensions, Family, Naming
+from imp_deploy.convert.low_rank import LowRank, Part
+from imp_deploy.convert.mapping import in_file_order
+from imp_deploy.convert.rules import size
+from imp_deploy.convert.tensor import Tensor
+from imp_deploy.errors import BadInput
+
+Parts = Mapping[str, tuple[Part, ...]]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`tensors`: the base's, and those of the adapter that replace or complete them, all in the
+    base's naming. `parts`: what is added to which of them."""
+
+    tensors: Mapping[str, Tensor]
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """So many rows of a tensor of the GGUF, under the name that it has where nothing is fused."""
+
+    target: str
+    count: int
+
+
+def check_base(family: Family, base: Config, adapter: Adapter, folder: Path) -> None:
+    """That the base is the family's language model, alone or with tower and projector."""
+    kind = base.get("model_type")
+    if kind not in family.base_types + family.model_types:
+        raise BadInput(
+            f"{folder} is a model of type {kind!r} and the adapter {adapter.folder} is one for "
+            f"{family.name}; give the base that it was trained on{_trained_on(adapter)}."
+        )
+
+
+def merge(
+    adapter: Adapter,
+    family: Family,
+    dimensions: Dimensions,
+    naming: Naming,
+    base: Mapping[str, Tensor],
+    folder: Path,
+) -> Merged:
+    """`naming`: the base's, whose files are in `folder`."""
+    own = _places(naming, dimensions)
+    every = {k: v for n in family.namings for k, v in _places(n, dimensions).items()} | own
+    tensors = dict(base)
+    for name, tensor in adapter.whole.items():
+        renamed = _renamed(name, base, family, naming, own, every)
+        tensors[renamed] = replace(tensor, name=renamed)
+    parts: dict[str, list[Part]] = {}
+    for low_rank in adapter.modules.values():
+        for name, part in _parts(low_rank, tensors, own, every, adapter, folder):
+            parts.setdefault(name, []).append(part)
+    return Merged(tensors, {name: tuple(found) for name, found in parts.items()})
+
+
+def check_used(merged: Merged, used: Iterable[str], ignored: Iterable[str], where: Path) -> None:
+    """That the adapter changes nothing but what is exported or left out of every export."""
+    lost = sorted(set(merged.parts) - set(used) - set(ignored))
+    if lost:
+        raise BadInput(
+            f"{where} adapts {len(lost)} tensors that no part of the exported model is made of "
+            f"(the first is {lost[0]}); give the adapter and the config.json that belong together."
+        )
+
+
+def _places(naming: Naming, dimensions: Dimensions) -> dict[str, tuple[_Rows, ...]]:
+    """For every tensor of the language model the rows that it consists of."""
+    found = {}
+    for rule in in_file_order(naming.rules, dimensions.layers):
+        terms = rule.shape[0].split("+")
+        fused = rule.target.split("attn_qkv")
+        names = (
+            [f"{fused[0]}attn_{letter}{fused[1]}" for letter in "qkv"]
+            if len(fused) == 2 and len(terms) == 3
+            else [rule.target]
+        )
+        counts = terms if len(names) == 3 else [rule.shape[0]]
+        found[rule.source] = tuple(
+            _Rows(name, size(term, dimensions.sizes))
+            for name, term in zip(names, counts, strict=True)
+        )
+    return found
+
+
+def _renamed(
+    name: str,
+    base: Mapping[str, Tensor],
+    family: Family,
+    naming: Naming,
+    own: Mapping[str, tuple[_Rows, ...]],
+    every: Mapping[str, tuple[_Rows, ...]],
+) -> str:
+    """A tensor's name in the base's naming; itself where it has no other."""
+    if name in base or name in own:
+        return name
+    for other in family.namings:
+        for prefix, ours in (
+            (other.projector, naming.projector),
+            *((tower, naming.tower[0]) for tower in other.tower),
+        ):
+            if name.startswith(f"{prefix}."):
+                return ours + name.removeprefix(prefix)
+    rows = every.get(name)
+    return next((source for source, place in own.items() if place == rows), name)
+
+
+def _parts(
+    low_rank: LowRank,
+    tensors: Mapping[str, Tensor],
+    own: Mapping[str, tuple[_Rows, ...]],
+    every: Mapping[str, tuple[_Rows, ...]],
+    adapter: Adapter,
+    folder: Path,
+) -> list[tuple[str, Part]]:
+    """The base's tensors that one adapted module changes."""
+    name = f"{low_rank.module}.weight"
+    rows, columns = low_rank.b.shape[0], low_rank.a.shape[1]
+    if name in tensors:
+        found = [(name, Part(low_rank, 0, 0, rows))]
+        fits = tensors[name].shape == (rows, columns)
+    else:
+        found = _in_other_naming(low_rank, own, every)
+        fits = sum(part.count for _, part in found) == rows and all(
+            n in tensors and tensors[n].columns == columns for n, _ in found
+        )
+    if not found:
+        raise BadInput(
+            f"{adapter.folder} adapts {low_rank.module}, and {folder} has no such module; give the "
+            f"base that the adapter was trained on{_trained_on(adapter)}, because this is another "
+            "architecture."
+        )
+    if not fits:
+        there = [list(tensors[n].shape) if n in tensors else "missing" for n, _ in found]
+        raise BadInput(
+            f"{adapter.folder} adapts {low_rank.module} as a matrix of {rows} x {columns}, and in "
+            f"{folder} it is {', '.join(map(str, there))}; give the base that the adapter was "
+            f"trained on{_trained_on(adapter)}."
+        )
+    return found
+
+
+def _in_other_naming(
+    low_rank: LowRank,
+    own: Mapping[str, tuple[_Rows, ...]],
+    every: Mapping[str, tuple[_Rows, ...]],
+) -> list[tuple[str, Part]]:
+    """For a module that is fused in the adapter and split in the base, or the other way round, or
+    called something else."""
+    found = []
+    start = 0
+    for rows in every.get(f"{low_rank.module}.weight", ()):
+        for source, place in own.items():
+            if rows in place:
+                first = sum(r.count for r in place[: place.index(rows)])
+                found.append((source, Part(low_rank, first, start, rows.count)))
+        start += rows.count
+    return found
+
+
+def _trained_on(adapter: Adapter) -> str:
+    return f" ({adapter.base_name})" if adapter.base_name else ""

@@ -1,0 +1,166 @@
+"""A checkpoint whose every tensor is accounted for, or what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imp_deploy.bundle import Mode
+from imp_deploy.convert.adapter import Adapter, is_adapter, open_adapter
+from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint
+from imp_deploy.convert.families import family_of
+from imp_deploy.convert.families.base import Dimensions, Family, Naming, Value
+from imp_deploy.convert.mapping import (
+    Mapped,
+    check_left_over,
+    map_language_model,
+    map_vision,
+    naming_of,
+)
+from imp_deploy.convert.merge import Merged, check_base, check_used, merge
+from imp_deploy.convert.names import check_name, default_name
+from imp_deploy.convert.projectors import Projector
+from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower
+from imp_deploy.convert.towers.base import Tower
+from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
+from imp_deploy.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Model:
+    """`checkpoint`: the folder with the language model; for a LoRA adapter its base. `separate`:
+    that of a tower that is not in there."""
+
+    name: str
+    checkpoint: Checkpoint
+    separate: Checkpoint | None
+    adapter: Adapter | None
+    family: Family
+    dimensions: Dimensions
+    metadata: Mapping[str, Value]
+    tower: Tower
+    projector: Projector
+    mode: Mode
+    vocabulary: Vocabulary
+    llm: tuple[Mapped, ...]
+    vision: tuple[Mapped, ...]
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that it was read from."""
+        return tuple(part.folder for part in self._parts())
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        return tuple(path for part in self._parts() for path in part.weight_files)
+
+    def _parts(self) -> Iterable[Checkpoint | Adapter]:
+        return filter(None, (self.checkpoint, self.separate, self.adapter))
+
+
+def read_model(
+    folder: Path, tower_folder: Path | None, name: str | None, base: Path | None = None
+) -> Model:
+    """Opens a checkpoint, or the LoRA adapter in `folder` on its `base`, and its separate tower,
+    and maps every tensor."""
+    adapter = _adapter(folder, base)
+    checkpoint = open_checkpoint(folder if base is None else base)
+    config, home = settings_of(checkpoint.config, checkpoint.folder, adapter)
+    separate = open_checkpoint(tower_folder) if tower_folder is not None else None
+    where = str(home / "config.json")
+    family = family_of(config, where)
+    config = family.settings(config, where)
+    projector = read_projector(family, config, where)
+    mode = read_mode(config, family.aspects, where)
+    dimensions, metadata = family.read_config(config, where)
+    tower = read_tower(
+        family.tower,
+        config,
+        separate.config if separate else None,
+        where,
+        str(separate.folder / "config.json") if separate else "",
+    )
+    if adapter is not None:
+        check_base(family, checkpoint.config, adapter, checkpoint.folder)
+    naming = naming_of(family, checkpoint.tensors, checkpoint.folder)
+    merged = _merged(adapter, family, dimensions, naming, checkpoint)
+    tensors = merged.tensors
+    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder)
+    vision, used_too = map_vision(
+        naming,
+        tower,
+        projector,
+        dimensions,
+        tensors,
+        separate.tensors if separate else None,
+        folder,
+    )
+    check_left_over(tensors, used | used_too, naming)
+    if adapter is not None:
+        mapped = {m.source.name for m in llm + vision}
+        check_used(merged, mapped, used_too - mapped, adapter.folder)
+    return Model(
+        name=default_name(folder) if name is None else check_name(name),
+        checkpoint=checkpoint,
+        separate=separate,
+        adapter=adapter,
+        family=family,
+        dimensions=dimensions,
+        metadata=metadata,
+        tower=tower,
+        projector=projector,
+        mode=mode,
+        vocabulary=read_vocabulary(
+            tokenizer_folder(folder, checkpoint.folder), family, dimensions.rows
+        ),
+        llm=_with_parts(llm, merged),
+        vision=_with_parts(vision, merged),
+    )
+
+
+def settings_of(
+    config: dict[str, Any], folder: Path, adapter: Adapter | None
+) -> tuple[dict[str, Any], Path]:
+    """The multimodal configuration and its folder: the adapter's own, where it has one."""
+    if adapter is not None and adapter.config is not None:
+        return adapter.config, adapter.folder
+    return config, folder
+
+
+def tokenizer_folder(folder: Path, base: Path) -> Path:
+    """Adapters are saved without the tokenizer, which is the base's then."""
+    own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+    own = own or all((folder / name).is_file() for name in ("vocab.json", "merges.txt"))
+    return folder if own else base
+
+
+def _adapter(folder: Path, base: Path | None) -> Adapter | None:
+    if base is None:
+        return None
+    if not is_adapter(folder):
+        raise BadInput(
+            f"{folder} is no LoRA adapter (a folder with adapter_config.json and no whole model); "
+            "leave out --base."
+        )
+    if is_adapter(base):
+        raise BadInput(f"The base {base} is a LoRA adapter itself; give the whole model under it.")
+    return open_adapter(folder)
+
+
+def _merged(
+    adapter: Adapter | None,
+    family: Family,
+    dimensions: Dimensions,
+    naming: Naming,
+    checkpoint: Checkpoint,
+) -> Merged:
+    if adapter is None:
+        return Merged(checkpoint.tensors, {})
+    return merge(adapter, family, dimensions, naming, checkpoint.tensors, checkpoint.folder)
+
+
+def _with_parts(mapped: tuple[Mapped, ...], merged: Merged) -> tuple[Mapped, ...]:
+    return tuple(dataclasses.replace(m, parts=merged.parts.get(m.source.name, ())) for m in mapped)

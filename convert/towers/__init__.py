@@ -1,0 +1,1 @@
+"""The kinds of vision towers: one file each."""
