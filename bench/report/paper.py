@@ -13,29 +13,51 @@ from imp_deploy.results import BundleRecord, Result, VariantRecord
 
 SOURCE: Final = "arXiv 2405.12107v2, Table 4"
 LINK: Final = "https://arxiv.org/abs/2405.12107v2"
+_MODEL: Final = (
+    "the bundle is called like one of the paper's models (as on the hub, or as in the paper: "
+    "Imp-v1.5-3B-Phi2 or Imp-3B, Imp-3B-196, MobileVLM-3B, llava-v1.5-7b, ...) and of its family, "
+    "the vision tower has 16 bits"
+)
 RULE: Final = (
     "The paper's figures stand beside a row when the result is complete, its device is real and "
-    "has the paper's SoC (SM8650 is SD 8Gen3, SM8350 is SD 888), the bundle is of family imp-phi2 "
-    "and called Imp-3B (a version as in Imp-v1.5-3B, or a resolution as in Imp-3B-196, may be part "
-    "of the name), the vision tower has 16 bits, and the protocol is the paper's."
+    f"has the paper's SoC (SM8650 is SD 8Gen3, SM8350 is SD 888), {_MODEL}, and the protocol is "
+    "the paper's."
 )
 
 ACCURACY_SOURCE: Final = "arXiv 2405.12107v2, Tables 3 and 4"
 ACCURACY_RULE: Final = (
-    "The paper's accuracies were computed on an RTX 3090. They stand beside a score when the "
-    "bundle is of family imp-phi2 and called Imp-3B (a version as in Imp-v1.5-3B, or a resolution "
-    "as in Imp-3B-196, may be part of the name) and the vision tower has 16 bits: SQA-I and MMB of "
-    "Table 4 by resolution and bits, the other benchmarks of Table 3 at 384 and 16 bits. Their "
-    "split, prompts and scoring may be others than ours."
+    "The paper's accuracies were computed on an RTX 3090. They stand beside a score when "
+    f"{_MODEL}: SQA-I and MMB of Table 4 by resolution and bits, the other benchmarks of Table 3 "
+    "at 16 bits and the model's full resolution. Their split, prompts and scoring may be others "
+    "than ours."
 )
 
 PLACES: Final = 2  # decimals, as its phone rows are printed
 
-_NAME = re.compile(r"imp(-v\d+(\.\d+)*)?-3b(-\d+)?", re.IGNORECASE)
-_FAMILY = "imp-phi2"
 _VISION_BITS = 16  # not printed; the table's sizes fit only with a vision part of 16 bits
 ACCURACY_HARDWARE: Final = "RTX 3090"
 _HARDWARE = {"SM8650": "SD 8Gen3", "SM8350": "SD 888"}
+
+
+@dataclass(frozen=True)
+class PaperModel:
+    """A model of the paper's tables. `families`: ours; `called`: what a bundle of it may be called,
+    whatever the case; `side`: of the pictures of Table 3, in pixels."""
+
+    name: str
+    families: tuple[str, ...]
+    called: str
+    side: int
+
+
+MODELS: Final = (
+    PaperModel("Imp-2B", ("imp-qwen2",), r"imp(-v[\d.]+)?-2b(-qwen1\.5)?", 384),
+    PaperModel("Imp-3B", ("imp-phi2",), r"imp(-v[\d.]+)?-3b(-phi2)?(-\d+)?", 384),
+    PaperModel("Imp-4B", ("imp-phi3",), r"imp(-v[\d.]+)?-4b(-phi3)?", 384),
+    PaperModel("LLaVA-1.5-7B", ("llava", "llava-hf"), r"llava-v?1\.5-7b(-hf)?", 336),
+    PaperModel("LLaVA-1.5-13B", ("llava", "llava-hf"), r"llava-v?1\.5-13b(-hf)?", 336),
+    PaperModel("MobileVLM-3B", ("mobilevlm",), r"mobilevlm-3b", 336),
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,7 @@ TABLE3: Final[dict[str, tuple[float | None, ...]]] = {
     "LLaVA-1.5-13B": (80.0, 63.3, 53.6, 71.2, 60.2, 86.7, 1541.7, 68.5, 61.5, 38.3),
     "MobileVLM-3B": (None, 59.0, None, 61.0, 47.5, 84.9, 1288.9, 59.6, None, None),
 }
-"""Accuracy at 16 bits and, for Imp, 384; columns as `TASKS`, MME-P out of 2000."""
+"""Accuracy at 16 bits; columns as `TASKS`, MME-P out of 2000."""
 
 
 @dataclass(frozen=True)
@@ -127,49 +149,53 @@ class Printed:
 
 def accuracy(bundle: BundleRecord, variant: VariantRecord, task: str) -> Printed | None:
     """The paper's accuracy of the same model, resolution and bits, by `ACCURACY_RULE`."""
-    if not _same_model(bundle, variant) or task not in TASKS:
+    model = _model_of(bundle, variant)
+    if model is None or task not in TASKS:
         return None
-    third = TABLE3["Imp-3B"][TASKS.index(task)]
-    if (variant.resolution, variant.bits) != (384, 16):
+    third = TABLE3[model.name][TASKS.index(task)]
+    if (variant.resolution, variant.bits) != (model.side, 16):
         third = None
-    fourth = _table4(variant, task)
+    fourth = _table4(model, variant, task)
     if fourth is not None:
         return Printed(fourth, 2, 4, third if third != fourth else None)
     return None if third is None else Printed(third, 1, 3)
 
 
-def _table4(variant: VariantRecord, task: str) -> float | None:
-    wanted = ("Imp-3B", variant.resolution, variant.bits, ACCURACY_HARDWARE)
-    for row in TABLE4:
-        if (row.model, row.resolution, row.bits, row.hardware) == wanted:
-            return {"scienceqa": row.sqa_image, "mmbench": row.mmb}.get(task)
-    return None
+def _table4(model: PaperModel, variant: VariantRecord, task: str) -> float | None:
+    row = _row(model, variant, ACCURACY_HARDWARE)
+    if row is None:
+        return None
+    return {"scienceqa": row.sqa_image, "mmbench": row.mmb}.get(task)
 
 
-def _same_model(bundle: BundleRecord, variant: VariantRecord) -> bool:
-    return (
-        bundle.family == _FAMILY
-        and _NAME.fullmatch(bundle.name) is not None
-        and variant.vision_bits == _VISION_BITS
+def _row(model: PaperModel, variant: VariantRecord, hardware: str) -> PaperRow | None:
+    wanted = (model.name, variant.resolution, variant.bits, hardware)
+    return next((r for r in TABLE4 if (r.model, r.resolution, r.bits, r.hardware) == wanted), None)
+
+
+def _model_of(bundle: BundleRecord, variant: VariantRecord) -> PaperModel | None:
+    """The paper's model that a variant is one of."""
+    if variant.vision_bits != _VISION_BITS:
+        return None
+    return next(
+        (
+            model
+            for model in MODELS
+            if bundle.family in model.families
+            and re.fullmatch(model.called, bundle.name, re.IGNORECASE)
+        ),
+        None,
     )
 
 
 def counterpart(result: Result) -> PaperRow | None:
     """The paper's row for what `result` measured, by `RULE`; None where there is none."""
     hardware = paper_hardware(result.device.soc)
-    comparable = (
-        not result.device.emulated
-        and result.complete
-        and _same_model(result.bundle, result.variant)
-        and result.protocol.name == "paper"
-    )
-    if not comparable or hardware is None:
+    model = _model_of(result.bundle, result.variant)
+    comparable = not result.device.emulated and result.complete and result.protocol.name == "paper"
+    if not comparable or hardware is None or model is None:
         return None
-    variant = ("Imp-3B", result.variant.resolution, result.variant.bits, hardware)
-    return next(
-        (r for r in TABLE4 if (r.model, r.resolution, r.bits, r.hardware) == variant),
-        None,
-    )
+    return _row(model, result.variant, hardware)
 
 
 def paper_hardware(soc: str) -> str | None:

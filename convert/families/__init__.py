@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imp_deploy.convert.families import phi2, phi3, qwen2
+from imp_deploy.convert.families import llava, mobilevlm, phi2, phi3, qwen2
 from imp_deploy.convert.families.base import Family, short
 from imp_deploy.errors import BadInput
 
@@ -12,6 +12,9 @@ FAMILIES: tuple[Family, ...] = (
     phi2.FAMILY,
     qwen2.FAMILY,
     phi3.FAMILY,
+    mobilevlm.FAMILY,
+    llava.FAMILY,
+    llava.HF,
 )
 
 

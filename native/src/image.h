@@ -1,10 +1,14 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace imp {
+
+/// Red, green and blue.
+using Colour = std::array<uint8_t, 3>;
 
 /// An 8-bit RGB picture: `pixels` is [height, width, 3], rows from top to bottom.
 struct Image {

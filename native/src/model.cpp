@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "class_token.h"
 #include "errors.h"
 #include "log.h"
 
@@ -38,25 +39,49 @@ int64_t read_decode_bytes(const std::string & path) {
 
 /// The side of the image that the mmproj was made for. libmtmd has no call that tells, and silently
 /// resizes an image of another size.
-int read_image_side(const std::string & path) {
+int read_image_side(const gguf_context * file, const std::string & path) {
+    const int64_t key = gguf_find_key(file, "clip.vision.image_size");
+    if (key < 0 || gguf_get_kv_type(file, key) != GGUF_TYPE_UINT32) {
+        throw ModelError("the mmproj " + path + " has no clip.vision.image_size, so it is not a vision tower");
+    }
+    return int(gguf_get_val_u32(file, key));
+}
+
+/// The colour that becomes zero when the image is normalized, as int(mean * 255), which is how the models were
+/// trained: (127, 127, 127) for SigLIP, (122, 116, 104) for CLIP.
+Colour read_mean_colour(const gguf_context * file, const std::string & path) {
+    Colour        colour = {};
+    const int64_t key = gguf_find_key(file, "clip.vision.image_mean");
+    if (key < 0 || gguf_get_kv_type(file, key) != GGUF_TYPE_ARRAY ||
+        gguf_get_arr_type(file, key) != GGUF_TYPE_FLOAT32 || gguf_get_arr_n(file, key) != colour.size()) {
+        throw ModelError("the mmproj " + path + " has no clip.vision.image_mean of three numbers, so it is not known " +
+                         "what colour pads an image");
+    }
+    const float * mean = static_cast<const float *>(gguf_get_arr_data(file, key));
+    for (size_t i = 0; i < colour.size(); ++i) {
+        if (!(mean[i] >= 0 && mean[i] <= 1)) {
+            throw ModelError("the mmproj " + path + " has a clip.vision.image_mean outside of 0 to 1");
+        }
+        colour[i] = uint8_t(mean[i] * 255);
+    }
+    return colour;
+}
+
+void load_vision(Model & model, const std::string & path) {
     const Gguf file = read_gguf(path);
     if (file == nullptr) {
         throw ModelError(with_reason("cannot read the mmproj " + path));
     }
-    const int64_t key = gguf_find_key(file.get(), "clip.vision.image_size");
-    if (key < 0 || gguf_get_kv_type(file.get(), key) != GGUF_TYPE_UINT32) {
-        throw ModelError("the mmproj " + path + " has no clip.vision.image_size, so it is not a vision tower");
-    }
-    return int(gguf_get_val_u32(file.get(), key));
-}
-
-void load_vision(Model & model, const std::string & path) {
-    model.image_side = read_image_side(path);
+    model.image_side = read_image_side(file.get(), path);
+    model.mean_colour = read_mean_colour(file.get(), path);
     mtmd_context_params params = mtmd_context_params_default();
     params.use_gpu = IMP_OFFLOAD;
     params.print_timings = false;
     params.n_threads = model.threads;
     params.warmup = true; // the first image shall not be slower than the others
+    if (misplaces_class_token(file.get())) {
+        put_class_token_first(params);
+    }
     model.vision.reset(mtmd_init_from_file(path.c_str(), model.llm.get(), params));
     if (model.vision == nullptr) {
         throw ModelError(with_reason("cannot load the mmproj " + path));

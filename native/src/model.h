@@ -1,5 +1,6 @@
 #pragma once
 
+#include "image.h"
 #include "job.h"
 
 #include "llama-cpp.h"
@@ -14,6 +15,7 @@ struct Model {
     const llama_vocab * vocab;         // belongs to `llm`
     mtmd::context_ptr   vision;        // null without an mmproj
     int                 image_side = 0; // pixels of the square image that `vision` takes; 0 without one
+    Colour              mean_colour = {}; // of the images that `vision` was trained on
     mutable int         visual_tokens = 0; // of one image; 0 until count_visual_tokens was asked once
     int                 threads;        // in fact; never more than `cpus` has, because ggml's spin at barriers
     cpu_set_t           cpus;           // that the process runs on

@@ -10,7 +10,7 @@ namespace imp {
 
 namespace {
 
-Image pad(const Image & picture) {
+Image pad(const Image & picture, Colour colour) {
     const int side = std::max(picture.width, picture.height);
     if (size_t(side) * side > max_pixels) {
         throw StepError("image", "the image is " + std::to_string(picture.width) + "x" +
@@ -18,7 +18,9 @@ Image pad(const Image & picture) {
                                      std::to_string(max_pixels) + " pixels");
     }
     Image square(side, side);
-    std::fill(square.pixels.begin(), square.pixels.end(), uint8_t(127));
+    for (auto pixel = square.pixels.begin(); pixel != square.pixels.end(); pixel += colour.size()) {
+        std::copy(colour.begin(), colour.end(), pixel);
+    }
     const int left = (side - picture.width) / 2;
     const int top = (side - picture.height) / 2;
     for (int y = 0; y < picture.height; ++y) {
@@ -29,9 +31,9 @@ Image pad(const Image & picture) {
 
 } // namespace
 
-Image make_square(const Image & picture, int side, SquareMode mode) {
+Image make_square(const Image & picture, int side, SquareMode mode, Colour colour) {
     if (mode == SquareMode::pad) {
-        return resize_bicubic(pad(picture), side, side);
+        return resize_bicubic(pad(picture, colour), side, side);
     }
     return resize_bicubic(picture, side, side);
 }

@@ -99,7 +99,7 @@ Result answer(const Model & model, llama_context * context, const Sensors & sens
     sampler.start();
     if (picture) {
         const Stopwatch vision;
-        prefix.square = make_square(*picture, step.side, step.mode);
+        prefix.square = make_square(*picture, step.side, step.mode, model.mean_colour);
         prefix.visual = encode_image(model, *prefix.square);
         prefix.path = step.image;
         prefix.mode = step.mode;

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.native.jobs import Runner, Value
+from tests.native.pixels import by_pillow, draw
 
 EDGES = [(1, 1), (1, 2), (2, 1), (1, 500), (500, 1), (3, 1000), (1000, 3)]
 SIDES = [
@@ -37,30 +38,6 @@ def sizes() -> list[tuple[int, int]]:
     return EDGES + SIDES + PHOTOS + drawn
 
 
-def draw(width: int, height: int, seed: int) -> Image.Image:
-    """A picture that shows rounding and clipping: noise, a ramp, and hard black-and-white edges."""
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    x, y = np.arange(width), np.arange(height)[:, None]
-    noise[..., 1] = (x * 7 + y * 3) % 256
-    noise[..., 2] = np.where((x // 3 + y // 5) % 2, 255, 0)
-    return Image.fromarray(noise)
-
-
-def by_pillow(picture: Image.Image, side: int, mode: str) -> bytes:
-    """The pixels that the model's own preprocessing gave, with the Pillow of its time.
-
-    Pillow 13 begins with the columns for many tall pictures, and rounds differently then. A call
-    for each axis gives the order of rows and columns that `Image.resize` had up to Pillow 11.
-    """
-    if mode == "pad":
-        longest = max(picture.size)
-        square = Image.new("RGB", (longest, longest), (127, 127, 127))
-        square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
-        picture = square
-    narrowed = picture.resize((side, picture.height), Image.Resampling.BICUBIC)
-    return narrowed.resize((side, side), Image.Resampling.BICUBIC).tobytes()
-
-
 @pytest.mark.parametrize("mode", ["squash", "pad"])
 def test_pixels_are_pillows(runner: Runner, mode: str) -> None:
     """Otherwise the model sees another picture than the one it was trained and evaluated on."""
@@ -72,7 +49,7 @@ def test_pixels_are_pillows(runner: Runner, mode: str) -> None:
             path, pixels = runner.folder / f"{name}.png", runner.folder / f"{name}.rgb"
             picture = draw(width, height, seed=index)
             picture.save(path)
-            expected[pixels] = by_pillow(picture, side, mode)
+            expected[pixels] = by_pillow(picture, side, mode).tobytes()
             step = runner.step(name, path, mode=mode, max_tokens=0, pixels=pixels)
             steps.append({**step, "side": side})
         lines = runner.run(steps, runner.job(side))
@@ -104,7 +81,7 @@ def test_lossless_files_are_decoded_as_by_pillow(runner: Runner) -> None:
     runner.run(steps)
     for name in files:
         with Image.open(runner.folder / name) as picture:
-            pixels = by_pillow(picture.convert("RGB"), runner.side, "squash")
+            pixels = by_pillow(picture.convert("RGB"), runner.side, "squash").tobytes()
         assert (runner.folder / f"{name}.rgb").read_bytes() == pixels, name
 
 
