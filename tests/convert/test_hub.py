@@ -17,19 +17,26 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from imp_deploy.convert.export import export
 from imp_deploy.convert.hub import locate, needed
+from imp_deploy.convert.model import read_model
+from imp_deploy.convert.plan import Options
 from imp_deploy.errors import BadInput
-from tests.checkpoints import tower_of
-from tests.small import copied, edit_json, one_sentence, run_export
+from tests.checkpoints import make_lora, make_plain, tower_of
+from tests.quiet import Quiet
+from tests.small import SIDE, SMALL, copied, edit_json, one_sentence, run_export
 
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "merges.txt", "vocab.json"]
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
 INDEX = "model.safetensors.index.json"
 TORCH = ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"]
+ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
+TRAINED = [*ADAPTER, "non_lora_trainables.bin"]
 OTHERS = [
     *("README.md", ".gitattributes", "images/demo.png", "modeling_imp.py", "vision_encoder.py"),
     *("training_args.bin", "optimizer.pt", "imp-Q4_0.gguf", "tf_model.h5", "flax_model.msgpack"),
     *("onnx/model.safetensors", "old/pytorch_model.bin", "onnx/config.json"),
+    *("mm_projector.bin", "checkpoint-500/adapter_model.safetensors", "trainer_state.json"),
 ]
 
 
@@ -40,6 +47,13 @@ OTHERS = [
         (["model.safetensors"], []),
         ([*SHARDS, INDEX], TORCH),
         (TORCH, []),
+        (TORCH, ["consolidated.safetensors"]),
+        (["llava.safetensors"], []),
+        (TRAINED, ["adapter_model.bin"]),
+        (ADAPTER, ["optimizer.safetensors"]),
+        (["adapter_config.json", "adapter_model.bin", "non_lora_trainables.bin"], []),
+        ([*SHARDS, INDEX], TRAINED),
+        (TORCH, TRAINED),
     ],
 )
 def test_only_what_an_export_reads(weights: list[str], left_out: list[str]) -> None:
@@ -131,6 +145,85 @@ def test_a_checkpoint_with_its_own_tower_needs_no_other(made: Path, hub: Hub) ->
     assert hub.downloaded == {}
 
 
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`base`, a plain language model, and adapters of it with a tower `inside` and `separate`."""
+    folder = tmp_path_factory.mktemp("tuned")
+    base = make_plain(folder / "base", "phi2", sizes=SMALL)
+    for tower in ("inside", "separate"):
+        make_lora(
+            *(folder / tower, base),
+            family="phi2",
+            naming="train",
+            tower=tower,
+            sizes=SMALL,
+            image_size=SIDE,
+        )
+    return folder
+
+
+def test_adapter_base_and_tower_from_the_hub(tuned: Path, hub: Hub, tmp_path: Path) -> None:
+    """Three repositories, of which each is read only in part: two ids must be enough to export."""
+    adapter = hub.add("someone/imp-lora", tuned / "separate")
+    hub.add("microsoft/phi-2", tuned / "base")
+    hub.add("google/siglip", tower_of(tuned / "separate"))
+    edit_json(adapter / "config.json", lambda c: c.update(mm_vision_tower="google/siglip"))
+    located = locate("someone/imp-lora", None, "microsoft/phi-2")
+    assert sorted(hub.downloaded["someone/imp-lora"]) == sorted(["config.json", *TRAINED])
+    assert set(hub.downloaded["microsoft/phi-2"]) >= {"config.json", "vocab.json", "merges.txt"}
+    assert sorted(hub.downloaded["google/siglip"]) == ["config.json", "model.safetensors"]
+    exported = export(
+        located.folder,
+        tmp_path / "out",
+        Options(bits=(4,)),
+        tower=located.tower,
+        base=located.base,
+        progress=Quiet(),
+    )
+    assert exported.bundle.name == "imp-lora"
+
+
+def test_a_tower_that_was_trained_is_the_adapters(tuned: Path, hub: Hub) -> None:
+    """A tower among the trained weights is not the one of its name on the hub."""
+    adapter = hub.add("someone/imp-lora", tuned / "inside")
+    edit_json(adapter / "config.json", lambda c: c.update(mm_vision_tower="google/siglip"))
+    assert locate("someone/imp-lora", None, str(tuned / "base")).tower is None
+    assert list(hub.downloaded) == ["someone/imp-lora"]
+
+
+def test_the_tower_of_a_whole_base(made: Path, tuned: Path, hub: Hub, tmp_path: Path) -> None:
+    """Adapters of PEFT alone have no config.json: the base says what tower it is, and where."""
+    base = copied(made / "alone", tmp_path / "models" / "imp")
+    edit_json(base / "config.json", lambda c: c.update(mm_vision_tower="google/siglip"))
+    adapter = copied(tuned / "inside", tmp_path / "elsewhere" / "lora")
+    for name in ("config.json", "non_lora_trainables.bin"):
+        (adapter / name).unlink()
+    hub.add("google/siglip", tower_of(made / "alone"))
+    assert locate(str(adapter), None, str(base)).tower is not None
+    assert sorted(hub.downloaded["google/siglip"]) == ["config.json", "model.safetensors"]
+    beside = copied(tower_of(made / "alone"), tmp_path / "models" / "siglip")
+    assert locate(str(adapter), None, str(base)).tower == beside
+
+
+def test_the_base_of_what_is_no_adapter(made: Path, hub: Hub) -> None:
+    """`--base` with a whole model is a mistake, which must not cost a download of gigabytes."""
+    located = locate(str(made / "phi2"), None, "microsoft/phi-2")
+    assert hub.downloaded == {}
+    with pytest.raises(BadInput, match="leave out --base"):
+        read_model(located.folder, None, None, located.base)
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_base_that_is_not_found(tuned: Path) -> None:
+    """The message must name the option that the folder is given with."""
+    with pytest.raises(BadInput) as caught:
+        locate(str(tuned / "inside"), None, "microsoft/phi-2")
+    message = str(caught.value)
+    assert one_sentence(message), message
+    assert "microsoft/phi-2 is no local folder" in message
+    assert "give its folder with --base" in message
+
+
 @pytest.mark.parametrize("where", ["here", "inside", "beside", "absolute"])
 def test_a_tower_on_disk(where: str, made: Path, hub: Hub, tmp_path: Path) -> None:
     """Whoever has downloaded the tower already must not need the hub."""
@@ -215,15 +308,33 @@ def test_no_network(environment: dict[str, str], tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
-def test_cached_without_network(made: Path, tmp_path: Path) -> None:
-    """What was downloaded once must not need the network again."""
+def in_the_cache(home: Path, hub_id: str, folder: Path) -> Path:
+    """Puts `folder` where the library keeps a repository; returns the snapshot."""
     commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub" / "models--MILVLG--imp-v1"
-    copied(made / "phi2", repository / "snapshots" / commit)
+    repository = home / "hub" / f"models--{hub_id.replace('/', '--')}"
+    copied(folder, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
+    return repository / "snapshots" / commit
+
+
+def test_cached_without_network(made: Path, tmp_path: Path) -> None:
+    """What was downloaded once must not need the network again."""
+    in_the_cache(tmp_path, "MILVLG/imp-v1", made / "phi2")
     arguments = ["export", "MILVLG/imp-v1", tmp_path / "o", "--bits", "4", "--json"]
     done = program(arguments, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     bundle = json.loads(done.stdout)["bundle"]
     assert (bundle["name"], bundle["source"]["model"]) == ("imp-v1", "MILVLG/imp-v1")
+
+
+def test_a_cached_adapter_without_network(made: Path, tuned: Path, tmp_path: Path) -> None:
+    """Adapters of PEFT alone have no config.json, by which other repositories are found."""
+    cached = in_the_cache(tmp_path, "someone/lora", tuned / "inside")
+    for name in ("config.json", "non_lora_trainables.bin"):
+        (cached / name).unlink()
+    base = made / "alone"
+    arguments = ["export", "someone/lora", tmp_path / "o", "--base", base, "--bits", "4", "--json"]
+    done = program(arguments, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bundle"]["name"] == "lora"

@@ -59,6 +59,56 @@ LAYOUTS = {
     "phi3-square-bin-all": Layout(
         {"family": "phi3", "naming": "train", "weights": "bin", "tower": "all"}, (196,)
     ),
+    "mobilevlm-bf16-sharded": Layout(
+        {"family": "mobilevlm", "naming": "train", "shards": 2, "dtype": "bf16"}, (336,)
+    ),
+    "mobilevlm-separate-f32-grouped": Layout(
+        {
+            "family": "mobilevlm",
+            "naming": "train",
+            "tower": "separate",
+            "dtype": "f32",
+            "sizes": GROUPED,
+        },
+        (336,),
+    ),
+    "mobilevlm2-bin-all-stray": Layout(
+        {
+            "family": "mobilevlm2",
+            "naming": "train",
+            "weights": "bin",
+            "tower": "all",
+            "stray": True,
+        },
+        (336,),
+    ),
+    "mobilevlm2-small-patches": Layout(
+        {
+            "family": "mobilevlm2",
+            "naming": "train",
+            "sizes": Sizes(patch=2),
+            "image_size": 48,
+            "tower": "separate",
+        },
+        (48,),
+    ),
+    "llava-separate-bin-old": Layout(
+        {
+            "family": "llava",
+            "naming": "train",
+            "tower": "separate",
+            "weights": "bin",
+            "old_buffers": True,
+        },
+        (336,),
+    ),
+    "llava-bf16-grouped": Layout(
+        {"family": "llava", "naming": "train", "dtype": "bf16", "sizes": GROUPED}, (336, 224)
+    ),
+    "llava-hf-sharded": Layout({"family": "llava", "naming": "hf", "shards": 3}, (336,)),
+    "llava-hf4-f32": Layout({"family": "llava", "naming": "hf4", "dtype": "f32"}, (196,)),
+    "llava-hf5-bf16": Layout({"family": "llava", "naming": "hf5", "dtype": "bf16"}, (336,)),
+    "llava-hf5-saved": Layout({"family": "llava", "naming": "hf5-saved"}, (336,)),
 }
 
 

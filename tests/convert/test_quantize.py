@@ -38,7 +38,7 @@ def stock_quantize(source: Path, target: Path, kind: LlamaFileType) -> None:
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("family", ["phi2", "qwen2", "phi3"])
+@pytest.mark.parametrize("family", ["phi2", "qwen2", "phi3", "llava"])
 def test_bytes_equal_llama_quantize(family: str, sizes: str, dtype: str, tmp_path: Path) -> None:
     """Otherwise our 4 bits are another 4 bits than everybody's, and no figure can be compared."""
     checkpoint = make_checkpoint(

@@ -78,7 +78,7 @@ def exported(folder: Path, vocabularies: Path, family: str, *without: str) -> Pa
     checkpoint = make_checkpoint(
         folder / "Imp",
         family=family,  # type: ignore[arg-type]
-        naming="train",
+        naming="hf" if family == "llava" else "train",
         tokenizer="real",
         vocabularies=vocabularies,
         sizes=Sizes(hidden=32, heads=2, layers=1, inner=32, rotary=8),
@@ -100,6 +100,9 @@ def exported(folder: Path, vocabularies: Path, family: str, *without: str) -> Pa
         ("phi3", ()),
         ("phi3", ("tokenizer.json",)),
         ("phi3", ("tokenizer.model",)),
+        ("llava", ()),
+        ("llava", ("tokenizer.json",)),
+        ("llava", ("tokenizer.model",)),
     ],
 )
 def test_token_ids_equal_hugging_face(
@@ -123,6 +126,7 @@ def test_token_ids_equal_hugging_face(
         ("phi2", [], [50256]),
         ("qwen2", [], [151645, 151643]),
         ("phi3", [1], [32007, 32000]),
+        ("llava", [1], [2]),
     ],
 )
 def test_begin_and_end_tokens(

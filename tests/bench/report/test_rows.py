@@ -107,9 +107,27 @@ def named(name: str) -> Result:
     return replace(plain, bundle=replace(plain.bundle, name=name))
 
 
-@pytest.mark.parametrize("name", ["Imp-3B", "imp-v1-3b", "Imp-v1.5-3B", "imp-v1.5-3b-196"])
+@pytest.mark.parametrize(
+    "name", ["Imp-3B", "imp-v1-3b", "Imp-v1.5-3B", "Imp-v1.5-3B-Phi2", "imp-v1.5-3b-196"]
+)
 def test_the_paper_knows_the_model(name: str) -> None:
     assert paper.counterpart(named(name)) is not None
+
+
+def mobilevlm(name: str, family: str = "mobilevlm") -> Result:
+    plain = named(name)
+    variant = replace(plain.variant, resolution=336)
+    return replace(plain, bundle=replace(plain.bundle, family=family), variant=variant)
+
+
+def test_the_paper_measured_mobilevlm_too() -> None:
+    """And only the first version of the 3B one."""
+    row = paper.counterpart(mobilevlm("MobileVLM-3B"))
+    assert row is not None
+    assert (row.model, row.resolution, row.T_VE) == ("MobileVLM-3B", 336, 4.93)
+    for other in ("MobileVLM_V2-3B", "MobileVLM-1.7B"):
+        assert paper.counterpart(mobilevlm(other)) is None
+    assert paper.counterpart(mobilevlm("MobileVLM-3B", "llava")) is None
 
 
 def unlike() -> dict[str, Result]:
