@@ -1,6 +1,6 @@
 """Exports a LLaVA-1.5-13B of zeros, and says how much memory that needed.
 
-`python -m imp_deploy.bench.large FOLDER [--lora RANK] [-- OPTIONS OF EXPORT]` needs the disk for
+`python -m imp_deploy.bench.large [--lora RANK] FOLDER [-- OPTIONS OF EXPORT]` needs the disk for
 the files that it writes (8 GB with `--bits 4`, 49 GB for all three); the 27 GB of the checkpoint
 are holes in a file. Its seconds mean nothing: no disk is read. `--lora` exports an adapter of that
 rank for every linear layer of the language model, on the same base.

@@ -45,6 +45,12 @@ def read_tower(
         vision, home = separate, tower_where
     else:
         vision, home = {**kind.published, **_named_tower(config)}, where
+    model_type = get(vision, ("model_type",), kind.model_types[0])
+    if model_type not in kind.model_types:
+        raise BadInput(
+            f"{home}: the vision tower is of type {short(model_type)} and this model has a "
+            f"{kind.name} tower; give that one ({kind.example})."
+        )
     act = get(vision, ("hidden_act",), kind.activation)
     if act != kind.activation:
         raise BadInput(

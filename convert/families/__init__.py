@@ -28,9 +28,9 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     found = both or by_kind + by_class
     if len(found) == 1:
         return found[0]
-    what = "is none of a model that can be exported" if not found else "and the architectures are"
+    what = "is none of a model that can be exported"
     if found:
-        what += " of two models" if classes else " missing"
+        what = f"and the architectures {short(classes)} do not name one model"
     known = ", ".join(dict.fromkeys(f.model_types[0] for f in FAMILIES))
     raise BadInput(
         f"{where}: the model type {short(kind)} {what}; known are {known}, so check that this is "

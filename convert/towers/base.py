@@ -17,15 +17,16 @@ POSITIONS = "v.position_embd.weight"
 class TowerKind:
     """A family of vision towers.
 
-    `example`: the hub id of the tower that the published checkpoints name. `published`: its
-    configuration, for checkpoints that only name it. `class_token`: one stands before the patches,
-    with the first row of the position table. `before` and `after`: rules of what comes in front of
-    the layers and behind them, with `{p}` for the prefix. `unused`: regular expressions of a
+    `model_types`: what configurations call it, alone and with its text half. `example`: the hub id
+    of the tower that the published checkpoints name; `published`: its configuration, for
+    checkpoints that only name it. `class_token`: one stands before the patches, with the first row
+    of the position table. `rules`: `{p}` stands for the prefix. `unused`: regular expressions of a
     tower's other tensors; `unused_apart`: of what a tower's own checkpoint has beside the tower.
     `mean` and `std` per channel, of pixels in 0..1.
     """
 
     name: str
+    model_types: tuple[str, ...]
     example: str
     published: Mapping[str, Any]
     activation: str

@@ -7,6 +7,7 @@ from imp_deploy.convert.towers.base import TowerKind, transformer_rules
 
 CLIP = TowerKind(
     name="CLIP",
+    model_types=("clip_vision_model", "clip"),
     example="openai/clip-vit-large-patch14-336",
     published={
         "hidden_size": 1024,

@@ -6,6 +6,7 @@ from imp_deploy.convert.towers.base import TowerKind, transformer_rules
 
 SIGLIP = TowerKind(
     name="SigLIP",
+    model_types=("siglip_vision_model", "siglip"),
     example="google/siglip-so400m-patch14-384",
     published={
         "hidden_size": 1152,

@@ -87,7 +87,10 @@ def gguf_name(module: str) -> str:
         ("phi2", {}),
         ("phi2", {"weights": "bin", "keys": "default", "dtype": "bf16", "rslora": True}),
         ("phi2", {"targets": ("q_proj", "fc2"), "modules_to_save": ("lm_head",)}),
-        ("qwen2", {"dtype": "f32", "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"up_proj": 3.0}}),
+        (
+            "qwen2",
+            {"dtype": "f32", "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"up_proj": 3.0}},
+        ),
         ("phi3", {"rank": 5, "alpha": 7}),
         ("llava", {"weights": "bin", "rslora": True}),
         ("mobilevlm2", {"rank_pattern": {r"layers\.1\.mlp\.down_proj": 3}}),
