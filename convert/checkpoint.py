@@ -36,11 +36,7 @@ class Checkpoint:
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Reads configuration and tensor headers; no weights yet."""
-    if not _is_folder(folder):
-        raise BadInput(
-            f"{folder} is not a folder; give a checkpoint folder with config.json and weights, or "
-            "a hub id like MILVLG/imp-v1-3b."
-        )
+    require_folder(folder)
     _refuse_adapter(folder)
     config = read_json_object(folder / "config.json")
     weight_files, listed = find_weights(folder)
@@ -60,11 +56,16 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, config, tensors, weight_files)
 
 
-def _is_folder(path: Path) -> bool:
+def require_folder(path: Path) -> None:
     try:
-        return path.is_dir()
+        there = path.is_dir()
     except OSError:  # longer than a path can be, or in a folder that is closed to us
-        return False
+        there = False
+    if not there:
+        raise BadInput(
+            f"{path} is not a folder; give a checkpoint folder with config.json and weights, or a "
+            "hub id like MILVLG/imp-v1-3b."
+        )
 
 
 def _refuse_adapter(folder: Path) -> None:

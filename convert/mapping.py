@@ -16,6 +16,8 @@ from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from imp_deploy.convert.towers.base import Tower, detect_prefix, unused_patterns
 from imp_deploy.errors import BadInput
 
+_AGAIN = "download config and weights again"
+
 
 @dataclass(frozen=True)
 class Mapped:
@@ -46,11 +48,13 @@ def map_language_model(
     config: Config,
     tensors: Mapping[str, Tensor],
     folder: Path,
+    cure: str = _AGAIN,
 ) -> tuple[tuple[Mapped, ...], set[str]]:
-    """The LLM's tensors in file order, and the names that this used up."""
+    """The LLM's tensors in file order, and the names that this used up. `cure`: of shapes that
+    config.json contradicts."""
     tied = config.get("tie_word_embeddings") is True
     rules = [rule for rule in naming.rules if not (rule.optional and tied)]
-    mapped = _apply(rules, dimensions.layers, dimensions.sizes, tensors, folder)
+    mapped = _apply(rules, dimensions.layers, dimensions.sizes, tensors, folder, cure)
     # A tied head may be stored all the same; the model uses the embedding table.
     unused = {rule.source for rule in naming.rules if rule.optional and tied}
     return mapped, {m.source.name for m in mapped} | (unused & set(tensors))
@@ -164,6 +168,7 @@ def _apply(
     sizes: Mapping[str, int],
     tensors: Mapping[str, Tensor],
     folder: Path,
+    cure: str = _AGAIN,
 ) -> tuple[Mapped, ...]:
     mapped: list[Mapped] = []
     missing: list[str] = []
@@ -172,7 +177,7 @@ def _apply(
         if tensor is None:
             missing.append(rule.source)
             continue
-        _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape))
+        _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape), cure)
         shape = tuple(size(term, sizes) for term in rule.stored or rule.shape)
         heads = size(rule.rotary, sizes) if rule.rotary else 0
         mapped.append(Mapped(tensor, rule.target, shape, heads))
@@ -205,11 +210,11 @@ def _in_layer(rule: Rule, i: int) -> Rule:
     )
 
 
-def _check_tensor(tensor: Tensor, shape: tuple[int, ...]) -> None:
+def _check_tensor(tensor: Tensor, shape: tuple[int, ...], cure: str) -> None:
     if tensor.shape != shape:
         raise BadInput(
             f"{tensor.path}: the tensor {tensor.name} has shape {list(tensor.shape)} and "
-            f"config.json asks for {list(shape)}; download config and weights again."
+            f"config.json asks for {list(shape)}; {cure}."
         )
     if tensor.dtype not in ELEMENT_BYTES:
         raise BadInput(

@@ -41,7 +41,7 @@ def check_base(family: Family, base: Config, adapter: Adapter, folder: Path) -> 
     if kind not in family.base_types + family.model_types:
         raise BadInput(
             f"{folder} is a model of type {kind!r} and the adapter {adapter.folder} is one for "
-            f"{family.name}; give the base that it was trained on{_trained_on(adapter)}."
+            f"{family.name}; {give_its_base(adapter)}."
         )
 
 
@@ -139,16 +139,14 @@ def _parts(
         )
     if not found:
         raise BadInput(
-            f"{adapter.folder} adapts {low_rank.module}, and {folder} has no such module; give the "
-            f"base that the adapter was trained on{_trained_on(adapter)}, because this is another "
-            "architecture."
+            f"{adapter.folder} adapts {low_rank.module}, and {folder} has no such module; "
+            f"{give_its_base(adapter)}, because this is another architecture."
         )
     if not fits:
         there = [list(tensors[n].shape) if n in tensors else "missing" for n, _ in found]
         raise BadInput(
             f"{adapter.folder} adapts {low_rank.module} as a matrix of {rows} x {columns}, and in "
-            f"{folder} it is {', '.join(map(str, there))}; give the base that the adapter was "
-            f"trained on{_trained_on(adapter)}."
+            f"{folder} it is {', '.join(map(str, there))}; {give_its_base(adapter)}."
         )
     return found
 
@@ -171,5 +169,7 @@ def _in_other_naming(
     return found
 
 
-def _trained_on(adapter: Adapter) -> str:
-    return f" ({adapter.base_name})" if adapter.base_name else ""
+def give_its_base(adapter: Adapter) -> str:
+    """The cure of every mismatch between an adapter and its base."""
+    name = f" ({adapter.base_name})" if adapter.base_name else ""
+    return f"give the base that the adapter was trained on{name}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from imp_deploy.bundle import Mode
 from imp_deploy.convert.adapter import Adapter, is_adapter, open_adapter
-from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint
+from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint, require_folder
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.families.base import Dimensions, Family, Naming, Value
 from imp_deploy.convert.mapping import (
@@ -20,7 +20,7 @@ from imp_deploy.convert.mapping import (
     map_vision,
     naming_of,
 )
-from imp_deploy.convert.merge import Merged, check_base, check_used, merge
+from imp_deploy.convert.merge import Merged, check_base, check_used, give_its_base, merge
 from imp_deploy.convert.names import check_name, default_name
 from imp_deploy.convert.projectors import Projector
 from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower
@@ -88,7 +88,8 @@ def read_model(
     naming = naming_of(family, checkpoint.tensors, checkpoint.folder)
     merged = _merged(adapter, family, dimensions, naming, checkpoint)
     tensors = merged.tensors
-    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder)
+    cure = {} if adapter is None else {"cure": give_its_base(adapter)}
+    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder, **cure)
     vision, used_too = map_vision(
         naming,
         tower,
@@ -140,11 +141,13 @@ def tokenizer_folder(folder: Path, base: Path) -> Path:
 def _adapter(folder: Path, base: Path | None) -> Adapter | None:
     if base is None:
         return None
+    require_folder(folder)
     if not is_adapter(folder):
         raise BadInput(
             f"{folder} is no LoRA adapter (a folder with adapter_config.json and no whole model); "
             "leave out --base."
         )
+    require_folder(base)
     if is_adapter(base):
         raise BadInput(f"The base {base} is a LoRA adapter itself; give the whole model under it.")
     return open_adapter(folder)

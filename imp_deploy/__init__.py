@@ -1,3 +1,3 @@
-"""imp-deploy: the Imp vision-language models as GGUF files that run on phones."""
+"""imp-deploy: vision-language models of the Imp family, and those it is compared with, on phones."""
 
 __version__ = "0.1.0"

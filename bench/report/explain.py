@@ -94,8 +94,8 @@ def title(shown: Contents) -> str:
     """By what the report holds."""
     if shown.groups:
         also = " and accuracy" if shown.columns else " and quality" if shown.families else ""
-        return f"Imp on devices: measured latency{also}"
-    return "Imp: measured accuracy" if shown.columns else "Imp: measured quality"
+        return f"Measured latency{also}"
+    return "Measured accuracy" if shown.columns else "Measured quality"
 
 
 def lead(shown: Contents) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,33 +19,55 @@ from imp_deploy.cli.output import (
     table,
 )
 
+if TYPE_CHECKING:
+    from imp_deploy.convert.supported import Listing, SupportedProjector
+
 HELP = (
-    "Convert an Imp checkpoint to GGUF files: the language model at 16, 8 and 4 bits, and the "
-    "vision tower with its projector at each resolution."
+    "Convert a checkpoint of Imp, MobileVLM or LLaVA-1.5, or a LoRA adapter of one, to GGUF files: "
+    "the language model at 16, 8 and 4 bits, and the vision tower with its projector at each "
+    "resolution."
 )
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="Checkpoint folder or hub id.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the bundle.")],
+    model: Annotated[str | None, typer.Argument(help="Checkpoint folder or hub id.")] = None,
+    out: Annotated[Path | None, typer.Argument(help="Folder for the bundle.")] = None,
     bits: Annotated[str, typer.Option(help="Bits of the language model.")] = "16,8,4",
     resolution: Annotated[
         str | None,
-        typer.Option(help="Image sides in pixels.", show_default="384,196 as far as possible"),
+        typer.Option(help="Image sides in pixels.", show_default="the checkpoint's, and Imp's 196"),
     ] = None,
     vision_bits: Annotated[int, typer.Option(help="Bits of the vision tower.")] = 16,
     vision_tower: Annotated[
-        str | None, typer.Option(help="SigLIP folder or hub id, if the checkpoint has none.")
+        str | None, typer.Option(help="Tower's folder or hub id, if the checkpoint has none.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id of what MODEL, a LoRA adapter, was trained on."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle.", show_default="the folder's")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Instead of exporting, show what can be exported.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
+    if only_list:
+        if model is not None:
+            raise typer.BadParameter("takes no MODEL and no OUT", param_hint="--list")
+        _show_supported(as_json=as_json)
+        return
+    if model is None:
+        raise typer.BadParameter("give a checkpoint folder or a hub id", param_hint="MODEL")
+    if out is None:
+        raise typer.BadParameter("give a folder for the bundle", param_hint="OUT")
+
     from imp_deploy.convert.export import export
     from imp_deploy.convert.hub import locate
-    from imp_deploy.convert.plan import Options, check_name
+    from imp_deploy.convert.names import check_name
+    from imp_deploy.convert.plan import Options
 
     options = Options(
         bits=numbers(bits, (16, 8, 4), "--bits"),
@@ -54,13 +76,14 @@ def command(
         name=check_name(name) if name is not None else None,
     )
     began = time.monotonic()
-    located = locate(model, vision_tower)
+    located = locate(model, vision_tower, base)
     with progress_bar() as bar:
         exported = export(
             located.folder,
             out,
             options,
             tower=located.tower,
+            base=located.base,
             source_name=located.name,
             force=force,
             progress=bar,
@@ -85,3 +108,60 @@ def command(
     for text in exported.notes:
         note(text)
     console.print(f"{out} is ready after {time.monotonic() - began:.1f} s.", highlight=False)
+
+
+def _show_supported(*, as_json: bool) -> None:
+    from imp_deploy.convert.supported import listing
+
+    found = listing()
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    shown = table("hub ids", "family", "vision", "tokens", "pictures")
+    shown.show_lines = True
+    for family in found.families:
+        projectors = family.projectors
+        shown.add_row(
+            "\n".join(family.hub_ids),
+            family.family,
+            "\n".join((family.tower, *(p.name for p in projectors))),
+            "\n".join(dict.fromkeys(line for p in projectors for line in _tokens(p))),
+            "\n".join(dict.fromkeys(family.pictures.values())),
+        )
+    console.print(shown)
+    for text in (_sides(found), _adapters(found), _verified(found)):
+        console.print(text, highlight=False)
+
+
+def _tokens(projector: SupportedProjector) -> list[str]:
+    return [f"{r.visual_tokens} @{r.pixels}" for r in projector.resolutions]
+
+
+def _sides(found: Listing) -> str:
+    fixed = [f.family for f in found.families if not any(p.other_resolutions for p in f.projectors)]
+    return (
+        "Tokens: visual tokens at so many pixels a side. --resolution takes smaller sides than the "
+        f"checkpoint's too, except of {', '.join(fixed)}. Pictures: squash ignores the aspect "
+        "ratio, pad fills up to a square; a checkpoint has one of them (image_aspect_ratio)."
+    )
+
+
+def _adapters(found: Listing) -> str:
+    bases = "; ".join(f"{f.family}: {', '.join(f.adapter_bases)}" for f in found.families)
+    return (
+        "LoRA adapters: MODEL is the adapter's folder, and --base a whole checkpoint of the family "
+        f"or its language model alone, by its model_type in config.json ({bases})."
+    )
+
+
+def _verified(found: Listing) -> str:
+    how = found.method
+    weights = "published weights too" if how.published_weights else "not the published weights"
+    lines = [
+        f"Verified: {how.checkpoints} checkpoints, {weights}, at {how.bits} bits against "
+        f"{how.reference}: cosine of every visual token at least {how.worst_cosine}, greedy tokens "
+        f"{how.greedy_tokens}; LoRA adapters {how.adapters} ({', '.join(how.tests)}). Each of "
+        "these at least once:",
+        *(f"{f.family}: {', '.join(f.verified)}." for f in found.families),
+    ]
+    return "\n".join(lines)

@@ -38,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Imp vision-language models on phones: export, verify, run, measure.",
+    help="Imp, MobileVLM and LLaVA-1.5 on phones: export, verify, run, measure.",
 )
 app.command("export", help=export.HELP)(export.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)

@@ -19,7 +19,7 @@ from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint, make_lora, make_plain, tower_of
 from tests.pictures import write_all
 from tests.quiet import Quiet
-from tests.small import finished_files, one_sentence
+from tests.small import edit_weights, finished_files, one_sentence
 
 SIZES = Sizes(kv_heads=2)
 # Which GGUF tensor holds which rows of a module: the fused ones are split here as PEFT has them.
@@ -266,6 +266,18 @@ def test_a_base_of_another_size(folders: tuple[Path, Path], tmp_path: Path) -> N
 def test_a_base_with_fewer_layers(folders: tuple[Path, Path], tmp_path: Path) -> None:
     base = make_plain(tmp_path / "base", "phi2", "train", sizes=Sizes(layers=1))
     refused(folders[1], base, "layers.1", str(base))
+
+
+def test_a_base_with_another_vocabulary(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """What no adapted module shows."""
+    base = make_plain(tmp_path / "base", "phi2", "train")
+
+    def shorter(tensors: dict[str, Any]) -> None:
+        name = "model.embed_tokens.weight"
+        tensors[name] = tensors[name][:-64].copy()
+
+    edit_weights(base / "model.safetensors", shorter)
+    refused(folders[1], base, "embed_tokens", "microsoft/phi-2")
 
 
 def test_an_adapter_for_another_architecture(tmp_path: Path) -> None:

@@ -13,20 +13,27 @@ from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
 from imp_deploy.demo import scenes
 from imp_deploy.image import load_rgb, write_ppm
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import make_checkpoint, make_lora, make_plain
 from tests.pictures import write_all
 from tests.quiet import Quiet
 
 QUESTION = "What is in the picture?"
 
 
-@pytest.fixture(scope="module", params=["phi2", "qwen2", "phi3"])
+@pytest.fixture(scope="module", params=["phi2", "qwen2", "phi3", "lora"])
 def square_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random `square` checkpoint of each family, exported."""
+    """A random `square` checkpoint of each family, exported; and a LoRA adapter on one. The towers
+    of the other families are those that stock llama.cpp computes wrongly: see
+    tests/native/test_clip.py."""
     folder = tmp_path_factory.mktemp(request.param)
-    naming = "hub" if request.param == "phi2" else "train"
-    make_checkpoint(folder / "checkpoint", family=request.param, naming=naming)
-    export(folder / "checkpoint", folder / "bundle", Options(bits=(16,)), progress=Quiet())
+    checkpoint, base = folder / "checkpoint", None
+    if request.param == "lora":
+        base = make_plain(folder / "base", "phi2", "hub")
+        make_lora(checkpoint, base, family="phi2", naming="hub", tower="inside")
+    else:
+        naming = "hub" if request.param == "phi2" else "train"
+        make_checkpoint(checkpoint, family=request.param, naming=naming)  # type: ignore[arg-type]
+    export(checkpoint, folder / "bundle", Options(bits=(16,)), base=base, progress=Quiet())
     return folder / "bundle"
 
 

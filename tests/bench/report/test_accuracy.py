@@ -146,11 +146,11 @@ def test_evaluations_alone_are_a_report(tmp_path: Path) -> None:
         assert {m: row[f"quality_demo_{m}"] for m in quality.METRICS} == pytest.approx(wanted)
         assert row["quality_demo_reference"] == f"Imp-v1.5-3B@{side}, 16 bits"
     text = made.report(tmp_path / "a").stdout
-    assert text.startswith("# Imp: measured accuracy\n")
+    assert text.startswith("# Measured accuracy\n")
     assert "T_total" not in text
     assert "0.0650" in text
     only = made.report(made.saved(tmp_path / "b", made.distance())).stdout
-    assert only.startswith("# Imp: measured quality\n")
+    assert only.startswith("# Measured quality\n")
     assert "accuracy" not in only.lower()
 
 

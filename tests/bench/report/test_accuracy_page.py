@@ -45,7 +45,7 @@ def test_well_formed_and_nothing_from_outside_in_it(whole: str, tree: Element) -
     assert not {e.name for e in tree.below()} & {"script", "link", "img", "iframe", "object"}
     assert "\x07" not in whole
     assert "None" not in whole
-    assert tree.all("title")[0].text == "Imp on devices: measured latency and accuracy"
+    assert tree.all("title")[0].text == "Measured latency and accuracy"
 
 
 def test_every_row_has_every_cell(tree: Element) -> None:
