@@ -48,7 +48,7 @@ lint: $(VENV)/test
 # mypy cannot follow an editable install's folder mapping, so it reads an installed copy.
 types: $(VENV)/test
 	@echo "==> Checking types"
-	rm -rf build/types
+	rm -rf build/types build/lib  # setuptools would take modules that are gone from there
 	$(PIP) install --quiet --no-deps --no-build-isolation --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy --strict -p imp_deploy
 
@@ -58,7 +58,7 @@ unit: $(VENV)/test
 
 package: $(VENV)/test
 	@echo "==> Building the wheel and trying it in an empty environment"
-	rm -rf build/wheel
+	rm -rf build/wheel build/lib
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check build/wheel/*.whl
