@@ -25,9 +25,11 @@ def settings_hash(model: Model) -> str:
 
 
 def stamp(model: Model) -> str:
-    """Over the weight files' names, sizes and times."""
+    """Over the weight files' names, sizes, times and places on the disk."""
     lines = []
     for path in model.weight_files:
         state = path.stat()
-        lines.append(f"{path.name} {state.st_size} {state.st_mtime_ns}\n")
+        # The last two tell apart what an archive gave the same name, size and time.
+        times = f"{state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+        lines.append(f"{path.name} {state.st_size} {times}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

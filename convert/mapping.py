@@ -16,17 +16,25 @@ from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from imp_deploy.convert.towers.base import Tower, detect_prefix, unused_patterns
 from imp_deploy.errors import BadInput
 
-_AGAIN = "download config and weights again"
+
+@dataclass(frozen=True)
+class Cures:
+    """What helps against a tensor of a wrong shape, and against one that is missing."""
+
+    shape: str = "download config and weights again"
+    missing: str = "download the checkpoint again, or compare its config.json with the weights"
+
+
+CHECKPOINT = Cures()
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A checkpoint's tensor, and its name and shape in the GGUF. `heads`: see `Rule.rotary`; 0 for
-    rows that stay in order. `parts`: what a LoRA adapter adds to it."""
+    """A checkpoint's tensor, in the shape that it has in the GGUF, and its name there. `heads`: see
+    `Rule.rotary`; 0 for rows that stay in order. `parts`: what a LoRA adapter adds to it."""
 
     source: Tensor
     target: str
-    shape: tuple[int, ...]
     heads: int = 0
     parts: tuple[Part, ...] = ()
 
@@ -48,13 +56,12 @@ def map_language_model(
     config: Config,
     tensors: Mapping[str, Tensor],
     folder: Path,
-    cure: str = _AGAIN,
+    cures: Cures = CHECKPOINT,
 ) -> tuple[tuple[Mapped, ...], set[str]]:
-    """The LLM's tensors in file order, and the names that this used up. `cure`: of shapes that
-    config.json contradicts."""
+    """The LLM's tensors in file order, and the names that this used up."""
     tied = config.get("tie_word_embeddings") is True
     rules = [rule for rule in naming.rules if not (rule.optional and tied)]
-    mapped = _apply(rules, dimensions.layers, dimensions.sizes, tensors, folder, cure)
+    mapped = _apply(rules, dimensions.layers, dimensions.sizes, tensors, folder, cures)
     # A tied head may be stored all the same; the model uses the embedding table.
     unused = {rule.source for rule in naming.rules if rule.optional and tied}
     return mapped, {m.source.name for m in mapped} | (unused & set(tensors))
@@ -68,6 +75,7 @@ def map_vision(
     tensors: Mapping[str, Tensor],
     separate: Mapping[str, Tensor] | None,
     folder: Path,
+    cures: Cures = CHECKPOINT,
 ) -> tuple[tuple[Mapped, ...], set[str]]:
     """Tower and projector in file order, and the checkpoint's names that this used up."""
     if separate is not None and detect_prefix(tensors, naming.tower) is not None:
@@ -94,7 +102,7 @@ def map_vision(
     rules = _under(naming.projector, projector.rules)
     _check_width(rules, tower, dimensions, tensors)
     sizes = projector_sizes(tower.hidden, dimensions.hidden)
-    projected = _apply(rules, 0, sizes, tensors, folder)
+    projected = _apply(rules, 0, sizes, tensors, folder, cures)
     ignored = unused_patterns(prefix, tower)
     if separate is not None:
         apart = ignored + tower.kind.unused_apart
@@ -168,7 +176,7 @@ def _apply(
     sizes: Mapping[str, int],
     tensors: Mapping[str, Tensor],
     folder: Path,
-    cure: str = _AGAIN,
+    cures: Cures = CHECKPOINT,
 ) -> tuple[Mapped, ...]:
     mapped: list[Mapped] = []
     missing: list[str] = []
@@ -177,14 +185,14 @@ def _apply(
         if tensor is None:
             missing.append(rule.source)
             continue
-        _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape), cure)
+        _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape), cures)
         shape = tuple(size(term, sizes) for term in rule.stored or rule.shape)
         heads = size(rule.rotary, sizes) if rule.rotary else 0
-        mapped.append(Mapped(tensor, rule.target, shape, heads))
+        mapped.append(Mapped(replace(tensor, shape=shape), rule.target, heads))
     if missing:
         raise BadInput(
-            f"{folder} lacks tensors ({len(missing)} in all, the first is {missing[0]}); download "
-            "the checkpoint again, or compare its config.json with the weights."
+            f"{folder} lacks tensors ({len(missing)} in all, the first is {missing[0]}); "
+            f"{cures.missing}."
         )
     return tuple(mapped)
 
@@ -210,11 +218,11 @@ def _in_layer(rule: Rule, i: int) -> Rule:
     )
 
 
-def _check_tensor(tensor: Tensor, shape: tuple[int, ...], cure: str) -> None:
+def _check_tensor(tensor: Tensor, shape: tuple[int, ...], cures: Cures) -> None:
     if tensor.shape != shape:
         raise BadInput(
             f"{tensor.path}: the tensor {tensor.name} has shape {list(tensor.shape)} and "
-            f"config.json asks for {list(shape)}; {cure}."
+            f"config.json asks for {list(shape)}; {cures.shape}."
         )
     if tensor.dtype not in ELEMENT_BYTES:
         raise BadInput(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imp_deploy.convert.adapter import Adapter
+from imp_deploy.convert.families import FAMILIES
 from imp_deploy.convert.families.base import Config, Dimensions, Family, Naming
 from imp_deploy.convert.low_rank import LowRank, Part
-from imp_deploy.convert.mapping import in_file_order
+from imp_deploy.convert.mapping import Cures, in_file_order
 from imp_deploy.convert.rules import size
 from imp_deploy.convert.tensor import Tensor
 from imp_deploy.errors import BadInput
@@ -21,10 +22,12 @@ Parts = Mapping[str, tuple[Part, ...]]
 @dataclass(frozen=True)
 class Merged:
     """`tensors`: the base's, and those of the adapter that replace or complete them, all in the
-    base's naming. `parts`: what is added to which of them."""
+    base's naming. `parts`: what is added to which of them; `whole`: the names of those that are the
+    adapter's."""
 
     tensors: Mapping[str, Tensor]
     parts: Parts
+    whole: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class _Rows:
 
     target: str
     count: int
+
+
+def require_settings(base: Config, adapter: Adapter, folder: Path) -> None:
+    """That one of the two says what the multimodal model is."""
+    plain = {kind for family in FAMILIES for kind in family.base_types}
+    if adapter.config is None and base.get("model_type") in plain:
+        raise BadInput(
+            f"{adapter.folder} has no config.json, and its base {folder} is a language model "
+            "alone; put the config.json there that the training code saved with the adapter."
+        )
 
 
 def check_base(family: Family, base: Config, adapter: Adapter, folder: Path) -> None:
@@ -57,22 +70,30 @@ def merge(
     own = _places(naming, dimensions)
     every = {k: v for n in family.namings for k, v in _places(n, dimensions).items()} | own
     tensors = dict(base)
+    whole = set()
     for name, tensor in adapter.whole.items():
         renamed = _renamed(name, base, family, naming, own, every)
         tensors[renamed] = replace(tensor, name=renamed)
+        whole.add(renamed)
     parts: dict[str, list[Part]] = {}
     for low_rank in adapter.modules.values():
         for name, part in _parts(low_rank, tensors, own, every, adapter, folder):
             parts.setdefault(name, []).append(part)
-    return Merged(tensors, {name: tuple(found) for name, found in parts.items()})
+    # In the order of the rows, whatever that of the adapter's file: the weights' hash is over both.
+    ordered = {name: tuple(sorted(found, key=_place)) for name, found in parts.items()}
+    return Merged(tensors, ordered, frozenset(whole))
+
+
+def _place(part: Part) -> tuple[int, int]:
+    return part.first, part.start
 
 
 def check_used(merged: Merged, used: Iterable[str], ignored: Iterable[str], where: Path) -> None:
     """That the adapter changes nothing but what is exported or left out of every export."""
-    lost = sorted(set(merged.parts) - set(used) - set(ignored))
+    lost = sorted((merged.whole | merged.parts.keys()) - set(used) - set(ignored))
     if lost:
         raise BadInput(
-            f"{where} adapts {len(lost)} tensors that no part of the exported model is made of "
+            f"{where} trains {len(lost)} tensors that no part of the exported model is made of "
             f"(the first is {lost[0]}); give the adapter and the config.json that belong together."
         )
 
@@ -167,6 +188,14 @@ def _in_other_naming(
                 found.append((source, Part(low_rank, first, start, rows.count)))
         start += rows.count
     return found
+
+
+def cures(adapter: Adapter) -> Cures:
+    return Cures(
+        shape=give_its_base(adapter),
+        missing="put the training's non_lora_trainables.bin beside the adapter, or give a base "
+        "that holds them",
+    )
 
 
 def give_its_base(adapter: Adapter) -> str:

@@ -14,16 +14,18 @@ from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint, require_f
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.families.base import Dimensions, Family, Naming, Value
 from imp_deploy.convert.mapping import (
+    CHECKPOINT,
     Mapped,
     check_left_over,
     map_language_model,
     map_vision,
     naming_of,
 )
-from imp_deploy.convert.merge import Merged, check_base, check_used, give_its_base, merge
+from imp_deploy.convert.merge import Merged, check_base, check_used, merge, require_settings
+from imp_deploy.convert.merge import cures as adapter_cures
 from imp_deploy.convert.names import check_name, default_name
 from imp_deploy.convert.projectors import Projector
-from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower
+from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower, refuse_marks
 from imp_deploy.convert.towers.base import Tower
 from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
 from imp_deploy.errors import BadInput
@@ -68,6 +70,8 @@ def read_model(
     and maps every tensor."""
     adapter = _adapter(folder, base)
     checkpoint = open_checkpoint(folder if base is None else base)
+    if adapter is not None:
+        require_settings(checkpoint.config, adapter, checkpoint.folder)
     config, home = settings_of(checkpoint.config, checkpoint.folder, adapter)
     separate = open_checkpoint(tower_folder) if tower_folder is not None else None
     where = str(home / "config.json")
@@ -75,6 +79,7 @@ def read_model(
     config = family.settings(config, where)
     projector = read_projector(family, config, where)
     mode = read_mode(config, family.aspects, where)
+    refuse_marks(config, where)
     dimensions, metadata = family.read_config(config, where)
     tower = read_tower(
         family.tower,
@@ -88,8 +93,8 @@ def read_model(
     naming = naming_of(family, checkpoint.tensors, checkpoint.folder)
     merged = _merged(adapter, family, dimensions, naming, checkpoint)
     tensors = merged.tensors
-    cure = {} if adapter is None else {"cure": give_its_base(adapter)}
-    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder, **cure)
+    cures = CHECKPOINT if adapter is None else adapter_cures(adapter)
+    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder, cures)
     vision, used_too = map_vision(
         naming,
         tower,
@@ -98,6 +103,7 @@ def read_model(
         tensors,
         separate.tensors if separate else None,
         folder,
+        cures,
     )
     check_left_over(tensors, used | used_too, naming)
     if adapter is not None:

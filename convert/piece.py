@@ -65,7 +65,8 @@ def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -
         merged = np.array(values.exact).reshape(piece.count, tensor.columns)
         added = low_rank.add(merged, piece.first, work.parts, sources)
         digest = hashlib.sha256(digest + added).digest()
-        values = _Values(tensor, "F32", merged.reshape(-1), adapter=True)
+        adapter = work.parts[0].low_rank.a.path
+        values = _Values(tensor, "F32", merged.reshape(-1), adapter)
     if work.heads:
         values = values.in_pairs(tensor.rows // work.heads)
     start = piece.first * tensor.columns
@@ -84,12 +85,12 @@ def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -
 class _Values:
     """The piece's values in the types that targets need, each made at most once.
 
-    `elements`: flat, of the type `dtype`; BF16 and F16 as their bit patterns. `adapter`: whether a
-    LoRA adapter was added to them.
+    `elements`: flat, of the type `dtype`; BF16 and F16 as their bit patterns. `adapter`: the file
+    of the LoRA adapter that was added to them.
     """
 
     def __init__(
-        self, tensor: Tensor, dtype: str, elements: Array, *, adapter: bool = False
+        self, tensor: Tensor, dtype: str, elements: Array, adapter: Path | None = None
     ) -> None:
         self._tensor = tensor
         self._dtype = dtype
@@ -106,18 +107,28 @@ class _Values:
         else:
             finite = ggml.all_finite_f32(self.exact)
         if not finite:
-            what = "with its adapter, holds" if adapter else "holds"
             raise BadInput(
-                f"{tensor.path}: the tensor {tensor.name} {what} NaN or infinite values; the "
-                "checkpoint is damaged or its training diverged, so download it again."
+                f"{self._name} holds NaN or infinite values; the checkpoint is damaged or its "
+                f"training diverged, so {self._cure}."
             )
+
+    @property
+    def _name(self) -> str:
+        """For errors."""
+        tensor = f"{self._tensor.path}: the tensor {self._tensor.name}"
+        return tensor if self._adapter is None else f"{tensor} with {self._adapter} added to it"
+
+    @property
+    def _cure(self) -> str:
+        files = "it" if self._adapter is None else "both"
+        return f"download {files} again"
 
     def in_pairs(self, head: int) -> _Values:
         """The same with the rows of every head of `head` rows in the order that llama.cpp rotates:
         the first of the first half, the first of the second half, and so on."""
         rows = self._elements.reshape(-1, 2, head // 2, self._tensor.columns)
         pairs = np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(-1)
-        return _Values(self._tensor, self._dtype, pairs, adapter=self._adapter)
+        return _Values(self._tensor, self._dtype, pairs, self._adapter)
 
     @property
     def exact(self) -> Array:
@@ -137,8 +148,8 @@ class _Values:
             if not ggml.all_finite_f16(self._half):
                 worst = float(np.abs(self.exact).max())
                 raise BadInput(
-                    f"{self._tensor.path}: the tensor {self._tensor.name} holds values up to "
-                    f"{worst:.6g}, and F16 ends at 65504; use a checkpoint that fits into F16."
+                    f"{self._name} holds values up to {worst:.6g}, and F16 ends at 65504; use a "
+                    "checkpoint that fits into F16."
                 )
         return self._half
 

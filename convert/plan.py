@@ -105,7 +105,8 @@ def _llm_file(model: Model, bits: int, scratch: Path) -> OutputFile:
     )
     tied = all(m.target != "output.weight" for m in model.llm)
     tensors = [
-        (m.target, llm_type(m.target, m.shape, quantization, tied), m.shape) for m in model.llm
+        (m.target, llm_type(m.target, m.source.shape, quantization, tied), m.source.shape)
+        for m in model.llm
     ]
     metadata = _llm_metadata(model, quantization.file_type, quantized=bits != 16)
     return lay_out(about, model.family.architecture, metadata, tensors, scratch)
@@ -161,7 +162,7 @@ def _vision_file(model: Model, resolution: int, bits: int, scratch: Path) -> Out
     )
     tensors = []
     for m in model.vision:
-        shape = m.shape
+        shape = m.source.shape
         if m.target == POSITIONS:
             shape = (tower.positions(resolution), tower.hidden)
         tensors.append((m.target, vision_type(m.target, shape, quantization), shape))

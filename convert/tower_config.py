@@ -141,6 +141,15 @@ def read_mode(config: Config, aspects: Mapping[str, Mode], where: str) -> Mode:
     return aspects[aspect]
 
 
+def refuse_marks(config: Config, where: str) -> None:
+    """Tokens that some training put around every picture; no published checkpoint has them."""
+    if get(config, ("mm_use_im_start_end",), False) is not False:
+        raise BadInput(
+            f"{where}: mm_use_im_start_end is {short(config['mm_use_im_start_end'])}, and a prompt "
+            "with tokens around the picture cannot be exported; use a checkpoint without them."
+        )
+
+
 def read_projector(family: Family, config: Config, where: str) -> Projector:
     kind = get(config, ("mm_projector_type",), None)
     for projector in family.projectors:

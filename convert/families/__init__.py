@@ -19,13 +19,17 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def family_of(config: dict[str, Any], where: str) -> Family:
-    """The family that `model_type` and `architectures` of a checkpoint's config name. Two layouts
-    may share a model type; then both must speak for one."""
-    kind, classes = config.get("model_type"), _architectures(config)
+    """The family that `model_type` and `architectures` of a checkpoint's config name. LLaVA's two
+    layouts share a model type: then the architecture decides or, where it is the language model's,
+    whether the configuration is nested."""
+    kind = config.get("model_type")
+    plain = {name for f in FAMILIES for name in f.base_architectures}
+    classes = [name for name in _architectures(config) if name not in plain]
     by_kind = [f for f in FAMILIES if kind in f.model_types]
     by_class = [f for f in FAMILIES if any(c in f.architectures for c in classes)]
-    both = [f for f in by_kind if f in by_class]
-    found = both or by_kind + by_class
+    if not classes and len(by_kind) > 1:
+        by_kind = [f for f in by_kind if f.nested == isinstance(config.get("text_config"), dict)]
+    found = [f for f in by_kind if f in by_class] or by_kind + by_class
     if len(found) == 1:
         return found[0]
     what = "is none of a model that can be exported"

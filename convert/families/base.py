@@ -67,8 +67,9 @@ class Family:
     """A language model with a tower and a projector, as one line of training made them.
 
     `read_config` gives dimensions and the GGUF's own keys (without the `arch.` prefix); `settings`
-    brings a config.json of another form into the one that everything here reads. `base_types`: the
-    `model_type` of the language model alone, as a LoRA adapter is trained on it. `aspects`: what
+    brings a config.json of another form into the one that everything here reads. `base_types` and
+    `base_architectures`: what the language model's own config.json says, on which a LoRA adapter is
+    trained; the training codes leave that architecture in the adapter's. `aspects`: what
     `image_aspect_ratio` may say, the first where it says nothing. `resolutions`: those that are
     exported beside the checkpoint's own if nothing is asked for. `hub_ids`: the published ones.
     """
@@ -79,6 +80,7 @@ class Family:
     model_types: tuple[str, ...]
     architectures: tuple[str, ...]
     base_types: tuple[str, ...]
+    base_architectures: tuple[str, ...]
     namings: tuple[Naming, ...]
     read_config: Callable[[Config, str], tuple[Dimensions, Mapping[str, Value]]]
     chat: ChatFormat
@@ -93,6 +95,11 @@ class Family:
     settings: Callable[[Config, str], Config] = same
     # llama.cpp reads a token attribute from the model's name, see `phi3.py`.
     name_suffix: str = ""
+
+    @property
+    def nested(self) -> bool:
+        """Whether config.json has parts for the language model and the tower."""
+        return self.settings is not same
 
 
 def need(config: Config, names: tuple[str, ...], where: str) -> Any:

@@ -74,6 +74,7 @@ FAMILY = Family(
     model_types=("llava_llama", "llava"),
     architectures=("LlavaLlamaForCausalLM",),
     base_types=("llama",),
+    base_architectures=("LlamaForCausalLM",),
     namings=(llama.TRAINING,),
     read_config=llama.read_config,
     chat=VICUNA,

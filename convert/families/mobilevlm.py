@@ -21,6 +21,7 @@ FAMILY = Family(
     model_types=("mobilevlm",),
     architectures=("MobileLlamaForCausalLM",),
     base_types=("llama",),
+    base_architectures=("LlamaForCausalLM",),
     namings=(llama.TRAINING,),
     read_config=llama.read_config,
     chat=VICUNA,

@@ -120,6 +120,7 @@ FAMILY = Family(
     model_types=("imp",),
     architectures=("ImpForCausalLM",),
     base_types=("phi", "phi-msft"),
+    base_architectures=("PhiForCausalLM",),
     namings=(_HUB, _TRAINING),
     read_config=read_config,
     chat=VICUNA_PHI2,

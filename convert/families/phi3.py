@@ -113,6 +113,7 @@ FAMILY = Family(
     model_types=("imp_phi3",),
     architectures=("ImpPhi3ForCausalLM",),
     base_types=("phi3",),
+    base_architectures=("Phi3ForCausalLM",),
     namings=(_TRAINING,),
     read_config=read_config,
     chat=PHI3,

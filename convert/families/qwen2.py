@@ -95,6 +95,7 @@ FAMILY = Family(
     model_types=("imp_qwen2",),
     architectures=("ImpQwen2ForCausalLM",),
     base_types=("qwen2",),
+    base_architectures=("Qwen2ForCausalLM",),
     namings=(_TRAINING,),
     read_config=read_config,
     chat=CHATML,

@@ -48,6 +48,14 @@ PLAIN: dict[str, Kind] = {
 }
 
 
+PLAIN_ARCHITECTURES = {
+    "PhiForCausalLM",
+    "Qwen2ForCausalLM",
+    "Phi3ForCausalLM",
+    "LlamaForCausalLM",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Statement:
     kind: Kind
@@ -143,8 +151,9 @@ def _families(config: Config) -> set[Family]:
 
 def _family(config: Config, where: str) -> Family:
     families = _families(config)
-    # "llava" is said of many models; an architecture that is none of ours is not one of them.
-    foreign = set(config.get("architectures") or []) - FAMILIES.keys()
+    # "llava" is said of many models; an architecture that is none of ours is not one of them. The
+    # training codes leave the base's architecture in the config of an adapter.
+    foreign = set(config.get("architectures") or []) - FAMILIES.keys() - PLAIN_ARCHITECTURES
     if len(families) != 1 or foreign:
         raise BadInput(
             f"{where} names {_claims(config)}, not one of the Imp, LLaVA-1.5 or MobileVLM models; "

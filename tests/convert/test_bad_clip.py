@@ -163,6 +163,13 @@ def test_nothing_said_of_the_picture_is_padding(tmp_path: Path) -> None:
     assert read_model(checkpoint, None, None).mode == "pad"
 
 
+def test_tokens_around_the_picture(tmp_path: Path) -> None:
+    """The prompt that is exported has none, and the answers would be others."""
+    checkpoint = made(tmp_path, "llava")
+    edit_json(checkpoint / "config.json", lambda c: c.update(mm_use_im_start_end=True))
+    refused(checkpoint, tmp_path / "out", "mm_use_im_start_end", "use a checkpoint")
+
+
 def _set(key: str, **values: object) -> Callable[[dict[str, Any]], object]:
     return lambda config: config[key].update(values)
 

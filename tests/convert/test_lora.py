@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ from gguf import GGUFReader
 from imp_deploy.convert.export import export
 from imp_deploy.convert.hub import Located
 from imp_deploy.convert.plan import Options
+from imp_deploy.convert.reference import load_reference
 from imp_deploy.convert.verify import Bounds, failures, verify
 from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint, make_lora, make_plain, tower_of
 from tests.pictures import write_all
 from tests.quiet import Quiet
-from tests.small import edit_weights, finished_files, one_sentence
+from tests.small import edit_json, edit_weights, finished_files, one_sentence
 
 SIZES = Sizes(kv_heads=2)
 # Which GGUF tensor holds which rows of a module: the fused ones are split here as PEFT has them.
@@ -193,6 +196,20 @@ def test_an_adapter_of_a_whole_imp(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("model_type", ["llava", "llava_llama"])
+def test_the_architecture_of_the_base_stays_in_the_config(model_type: str, tmp_path: Path) -> None:
+    """As the training codes save it: liuhaotian/llava-v1.5-7b-lora says LlamaForCausalLM."""
+    base = make_plain(tmp_path / "base", "llama")
+    adapter = make_lora(tmp_path / "lora", base, family="llava", naming="train", tower="inside")
+    edit_json(
+        adapter / "config.json",
+        lambda c: c.update(model_type=model_type, architectures=["LlamaForCausalLM"]),
+    )
+    exported = export(adapter, tmp_path / "out", Options(bits=(16,)), base=base, progress=Quiet())
+    assert exported.bundle.source.family == "llava"
+    load_reference(adapter, base=base)
+
+
 def test_the_same_adapter_again_is_recognised(tmp_path: Path) -> None:
     """Nothing is written a second time; another adapter in the same folder is refused, because the
     files would be those of another model."""
@@ -215,10 +232,10 @@ def test_the_same_adapter_again_is_recognised(tmp_path: Path) -> None:
         export(one, out, options, base=base, progress=Quiet())
 
 
-def refused(adapter: Path, base: Path | None, *parts: str) -> None:
+def refused(adapter: Path, base: Path | None, *parts: str, tower: Path | None = None) -> None:
     out = adapter.parent / "refused"
     with pytest.raises(BadInput) as caught:
-        export(adapter, out, Options(bits=(16,)), base=base, progress=Quiet())
+        export(adapter, out, Options(bits=(16,)), base=base, tower=tower, progress=Quiet())
     message = str(caught.value)
     assert one_sentence(message), message
     assert [part for part in parts if part not in message] == [], message
@@ -280,6 +297,82 @@ def test_a_base_with_another_vocabulary(folders: tuple[Path, Path], tmp_path: Pa
     refused(folders[1], base, "embed_tokens", "microsoft/phi-2")
 
 
+def copy_of(folders: tuple[Path, Path], place: Path) -> Path:
+    return Path(shutil.copytree(folders[1], place / "copy"))
+
+
+def test_no_config_and_a_plain_base(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Nobody says then what the projector and the tower are."""
+    adapter = copy_of(folders, tmp_path)
+    (adapter / "config.json").unlink()
+    refused(adapter, folders[0], str(adapter), "no config.json", "language model alone")
+
+
+def test_no_projector_anywhere(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    adapter = copy_of(folders, tmp_path)
+    (adapter / "non_lora_trainables.bin").unlink()
+    refused(adapter, folders[0], "vision tower", "--vision-tower")
+
+
+def test_a_projector_that_was_not_saved(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    base, _ = folders
+    adapter = make_lora(
+        tmp_path / "lora", base, family="phi2", naming="train", tower="separate", projector=False
+    )
+    refused(adapter, base, "mm_projector", "non_lora_trainables.bin", tower=tower_of(adapter))
+
+
+def test_an_adapter_that_diverged(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """The sentence names the adapter, not only the base, which is in order."""
+    adapter = copy_of(folders, tmp_path)
+
+    def spoil(tensors: dict[str, Any]) -> None:
+        name = next(name for name in tensors if "lora_B" in name)
+        tensors[name][0, 0] = np.nan
+
+    edit_weights(adapter / "adapter_model.safetensors", spoil)
+    refused(adapter, folders[0], str(adapter / "adapter_model.safetensors"), "NaN")
+
+
+def test_the_same_adapter_in_another_file_is_the_same(tmp_path: Path) -> None:
+    """PEFT sorts the tensors of a safetensors file and not those of a `.bin`."""
+    base = make_plain(tmp_path / "base", "phi2", "hub")
+    out = tmp_path / "out"
+    for kind in ("safetensors", "bin"):
+        adapter = make_lora(
+            tmp_path / kind,
+            base,
+            family="phi2",
+            naming="train",
+            tower="inside",
+            weights=kind,  # type: ignore[arg-type]
+        )
+        options = Options(bits=(16,), resolutions=(196,), name="Imp")
+        exported = export(adapter, out, options, base=base, progress=Quiet())
+    assert exported.written == ()
+
+
+def test_another_adapter_of_the_same_time_is_another(tmp_path: Path) -> None:
+    """Archives and build systems give every file one time; the sizes are equal anyway."""
+    base = make_plain(tmp_path / "base", "phi2", "train")
+    options = Options(bits=(16,), resolutions=(196,), name="Imp")
+    for seed in (1, 2):
+        adapter = make_lora(
+            tmp_path / f"{seed}" / "lora",
+            base,
+            family="phi2",
+            naming="train",
+            tower="inside",
+            seed=seed,
+        )
+        for file in adapter.iterdir():
+            os.utime(file, ns=(0, 0))
+        if seed == 1:
+            export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    with pytest.raises(BadInput, match="another checkpoint"):
+        export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+
+
 def test_an_adapter_for_another_architecture(tmp_path: Path) -> None:
     """An adapter of Phi-3 whose config.json says Imp on Phi-2."""
     other = make_plain(tmp_path / "phi3", "phi3")
@@ -301,6 +394,19 @@ def test_an_adapter_of_something_that_is_not_exported(tmp_path: Path) -> None:
         tower="inside",
         targets=("q_proj", "lm_head"),
     )
-    config = json.loads((adapter / "config.json").read_text())
-    (adapter / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    edit_json(adapter / "config.json", lambda c: c.update(tie_word_embeddings=True))
+    refused(adapter, base, "lm_head")
+
+
+def test_a_head_that_was_trained_and_is_not_exported(tmp_path: Path) -> None:
+    base = make_plain(tmp_path / "base", "qwen2", "train")
+    adapter = make_lora(
+        tmp_path / "lora",
+        base,
+        family="qwen2",
+        naming="train",
+        tower="inside",
+        modules_to_save=("lm_head",),
+    )
+    edit_json(adapter / "config.json", lambda c: c.update(tie_word_embeddings=True))
     refused(adapter, base, "lm_head")

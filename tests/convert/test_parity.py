@@ -165,9 +165,10 @@ def test_a_lost_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_quantized_tower_runs_and_is_reported(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["phi2-hub-196", "mobilevlm-bf16-sharded", "llava-hf5-saved"])
+def test_a_quantized_tower_runs_and_is_reported(name: str, bits: int, tmp_path: Path) -> None:
     """Fewer bits change the embeddings, so no bound applies unless the user gives one."""
-    case = make(tmp_path, LAYOUTS["phi2-hub-196"], vision_bits=bits)
+    case = make(tmp_path, LAYOUTS[name], vision_bits=bits)
     rows = rows_of(case, [write_all(tmp_path)["landscape"]])
     assert failures(rows, Bounds()) == []
     assert 0.8 < rows[0].worst_cosine < 0.99999
