@@ -12,28 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imp_deploy.convert import safetensors_file, torch_file
 from imp_deploy.convert.adapter_config import (
     MERGE,
     SAVE_AGAIN,
     AdapterConfig,
     read_adapter_config,
 )
+from imp_deploy.convert.checkpoint import ADAPTER_CONFIG, read_header
 from imp_deploy.convert.low_rank import LowRank
 from imp_deploy.convert.tensor import ELEMENT_BYTES, Tensor
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 
-CONFIG = "adapter_config.json"
 # In PEFT's order: where both are there, the first is the one that it reads.
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_TRAINABLES = "non_lora_trainables.bin"
-_WHOLE_MODEL = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "model.safetensors.index.json",
-    "pytorch_model.bin.index.json",
-)
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+TRAINABLES = "non_lora_trainables.bin"
 
 # PEFT wraps the model twice: PeftModel.base_model, and LoraModel.model.
 _PEFT = "base_model.model."
@@ -63,22 +56,16 @@ class Adapter:
     weight_files: tuple[Path, ...]
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds an adapter and no whole model beside it."""
-    whole = any((folder / name).is_file() for name in _WHOLE_MODEL)
-    return (folder / CONFIG).is_file() and not whole
-
-
 def open_adapter(folder: Path) -> Adapter:
     """Reads configuration and tensor headers; every tensor is used, or an error names it.
 
     The training code loads non_lora_trainables.bin before the adapter, so where both hold a
     tensor (trained biases, modules_to_save), the adapter's is taken.
     """
-    settings = read_adapter_config(folder / CONFIG)
+    settings = read_adapter_config(folder / ADAPTER_CONFIG)
     weights = _weights(folder)
-    modules, whole = _sort(weights, _read_header(weights), settings)
-    trainables = folder / _TRAINABLES
+    modules, whole = _sort(weights, read_header(weights), settings)
+    trainables = folder / TRAINABLES
     files = (weights, trainables) if trainables.is_file() else (weights,)
     if len(files) == 2:
         whole = _trainables(trainables) | whole
@@ -94,19 +81,13 @@ def open_adapter(folder: Path) -> Adapter:
 
 
 def _weights(folder: Path) -> Path:
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
     raise BadInput(
-        f"{folder} holds {CONFIG} and no adapter weights ({' or '.join(_WEIGHTS)}); finish the "
-        "download, or copy the whole LoRA folder."
+        f"{folder} holds {ADAPTER_CONFIG} and no adapter weights ({' or '.join(WEIGHTS)}); finish "
+        "the download, or copy the whole LoRA folder."
     )
-
-
-def _read_header(path: Path) -> list[Tensor]:
-    if path.suffix == ".safetensors":
-        return safetensors_file.read_header(path)
-    return torch_file.read_header(path)
 
 
 def _sort(
@@ -115,6 +96,7 @@ def _sort(
     """The modules with both matrices, and the whole tensors."""
     factors: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
     whole: dict[str, Tensor] = {}
+    again: dict[str, Tensor] = {}
     for tensor in tensors:
         if not tensor.name.startswith(_PEFT):
             raise BadInput(
@@ -126,7 +108,8 @@ def _sort(
         if match := _FACTOR.fullmatch(name):
             _put(factors[match[2]], match[1], tensor)
         elif plain := _plain(tensor, name):
-            _put(whole, plain, tensor)
+            # PEFT saves a bias of modules_to_save under both names.
+            _put(again if ".modules_to_save." in name else whole, plain, tensor)
     if not factors["A"] and not factors["B"]:
         raise BadInput(f"{path} holds no LoRA matrices (lora_A, lora_B); {SAVE_AGAIN}.")
     for one, other in ("AB", "BA"):
@@ -136,7 +119,7 @@ def _sort(
                 f"such modules in all); {SAVE_AGAIN}."
             )
     pairs = ((module, a, factors["B"][module]) for module, a in factors["A"].items())
-    return {module: _low_rank(module, a, b, settings) for module, a, b in pairs}, whole
+    return {module: _low_rank(module, a, b, settings) for module, a, b in pairs}, again | whole
 
 
 def _put(known: dict[str, Tensor], name: str, tensor: Tensor) -> None:
@@ -159,7 +142,8 @@ def _plain(tensor: Tensor, name: str) -> str | None:
             )
     if ".original_module." in name:
         return None
-    name = re.sub(r"\.modules_to_save\.[^.]+\.(?=.)", ".", name)
+    # With the adapter's name behind it, or (biases, in PEFT's files) without one.
+    name = re.sub(r"\.modules_to_save(?:\.(?!\d+\.)[^.]+(?=\.))?\.", ".", name)
     return name.replace(".base_layer.", ".")
 
 
@@ -175,7 +159,7 @@ def _low_rank(module: str, a: Tensor, b: Tensor, settings: AdapterConfig) -> Low
     if a.shape[0] != b.shape[1] or a.shape[0] != rank:
         raise BadInput(
             f"{a.path}: the rank of {module} is {a.shape[0]} in lora_A {list(a.shape)}, "
-            f"{b.shape[1]} in lora_B {list(b.shape)} and {rank} in {CONFIG}; use the "
+            f"{b.shape[1]} in lora_B {list(b.shape)} and {rank} in {ADAPTER_CONFIG}; use the "
             "configuration and the weights of one training."
         )
     return LowRank(module, a, b, settings.scale_of(module))
@@ -193,7 +177,7 @@ def _refuse_empty(tensor: Tensor) -> None:
 def _trainables(path: Path) -> dict[str, Tensor]:
     """The training code's file of everything trained beside the adapter, by the rule with which
     it loads that file: `base_model.` goes; then one `model.` where it is PEFT's."""
-    tensors = {t.name.removeprefix("base_model."): t for t in _read_header(path)}
+    tensors = {t.name.removeprefix("base_model."): t for t in read_header(path)}
     wrapped = ("model.model.", "model.transformer.", "model.lm_head.")
     strip = "model." if any(name.startswith(wrapped) for name in tensors) else ""
     whole: dict[str, Tensor] = {}

@@ -21,6 +21,7 @@ from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -42,7 +43,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     weight_files, listed = find_weights(folder)
     tensors: dict[str, Tensor] = {}
     for path in weight_files:
-        for tensor in _read_header(path):
+        for tensor in read_header(path):
             if tensor.name in tensors:
                 raise BadInput(
                     f"{path.name} and {tensors[tensor.name].path.name} in {folder} both hold the "
@@ -68,12 +69,17 @@ def require_folder(path: Path) -> None:
         )
 
 
-def _refuse_adapter(folder: Path) -> None:
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a LoRA adapter and no whole model beside it."""
     whole = any((folder / name).is_file() for name in (*_SINGLE, *_INDEXES))
-    if (folder / "adapter_config.json").is_file() and not whole:
-        named = read_json_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    return (folder / ADAPTER_CONFIG).is_file() and not whole
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if is_adapter(folder):
+        named = read_json_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         raise BadInput(
-            f"{folder} is a LoRA adapter (it holds adapter_config.json) and no whole model; to "
+            f"{folder} is a LoRA adapter (it holds {ADAPTER_CONFIG}) and no whole model; to "
             f"merge them, give the model that it was trained on"
             f"{f' ({short(named)})' if named else ''} with --base."
         )
@@ -94,6 +100,11 @@ def find_weights(folder: Path) -> tuple[tuple[Path, ...], Mapping[str, str] | No
         raise BadInput(
             f"{folder} holds weight shards ({shards[0].name}, {len(shards)} in all) and no index "
             f"({' or '.join(_INDEXES)}); download the index too."
+        )
+    if adapters := sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}")):
+        raise BadInput(
+            f"{folder} holds no weights, but LoRA adapters in folders of its own; give one of them "
+            f"({', '.join(adapters)}) as the model."
         )
     raise BadInput(
         f"{folder} holds no weights ({', '.join(_SINGLE)} or shards with an index); check the "
@@ -154,7 +165,8 @@ def _check_index(folder: Path, listed: Mapping[str, str], tensors: Mapping[str, 
             )
 
 
-def _read_header(path: Path) -> list[Tensor]:
+def read_header(path: Path) -> list[Tensor]:
+    """The tensors of a weights file, none of them read."""
     if path.suffix == ".safetensors":
         return safetensors_file.read_header(path)
     return torch_file.read_header(path)

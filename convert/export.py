@@ -64,6 +64,7 @@ def export(
         weights_sha256="",
         settings_sha256=identity.settings_hash(model),
         stamp=identity.stamp(model),
+        base=None if base is None else _text(str(base)),
     )
     with full_disk_is_bad_input(out):
         if out.exists() and not out.is_dir():

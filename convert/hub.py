@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imp_deploy.convert.adapter import TRAINABLES, WEIGHTS, open_adapter
+from imp_deploy.convert.checkpoint import ADAPTER_CONFIG, is_adapter, open_checkpoint
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object
 
 _SAFETENSORS = re.compile(r"[^/]+\.safetensors(\.index\.json)?")
 _TORCH = re.compile(r"pytorch_model[^/]*\.bin(\.index\.json)?")
-_ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
-_BESIDE_ADAPTER = ("adapter_config.json", "non_lora_trainables.bin")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 _TIMEOUT_S = 5.0
@@ -37,8 +37,6 @@ def locate(model: str, tower: str | None, base: str | None = None) -> Located:
     """`model`, `tower`, `base`: local folders or hub ids. Where the checkpoint only names its
     tower, the tower is taken from the hub too. The base of what is no adapter is not downloaded:
     `read_model` refuses it."""
-    from imp_deploy.convert.adapter import is_adapter
-
     folder = _folder(model)
     base_folder = None
     if base is not None:
@@ -91,9 +89,6 @@ def _named_tower(folder: Path, base: Path | None) -> Path | None:
 
 
 def _holds_tower(folder: Path, base: Path | None) -> bool:
-    from imp_deploy.convert.adapter import is_adapter, open_adapter
-    from imp_deploy.convert.checkpoint import open_checkpoint
-
     names: list[str] = []
     if base is not None and is_adapter(folder):
         names += open_adapter(folder).whole
@@ -126,7 +121,7 @@ def _download(hub_id: str, what: str, how: str) -> Path:
 def _cached(hub_id: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    for name in ("config.json", "adapter_config.json"):  # PEFT alone writes only the latter
+    for name in ("config.json", ADAPTER_CONFIG):  # PEFT alone writes only the latter
         try:
             found = try_to_load_from_cache(hub_id, name)
         except ValueError:  # not a name that the hub could have
@@ -140,10 +135,10 @@ def needed(files: Sequence[str]) -> list[str]:
     """Of a repository's files those that an export reads. Where there are several: a whole model's
     before an adapter's, safetensors before `.bin`, and files of the usual names before others."""
     small = [f for f in files if f == "config.json" or f in TOKENIZER_FILES]
-    safetensors = [f for f in files if _SAFETENSORS.fullmatch(f) and f not in _ADAPTER]
+    safetensors = [f for f in files if _SAFETENSORS.fullmatch(f) and f not in WEIGHTS]
     torch = [f for f in files if _TORCH.fullmatch(f)]
     usual = safetensors if any(f.startswith("model") for f in safetensors) else torch
-    adapter = [f for f in _ADAPTER if f in files]
+    adapter = [f for f in WEIGHTS if f in files]
     if adapter and not usual:
-        return small + [f for f in files if f in _BESIDE_ADAPTER] + adapter[:1]
+        return small + [f for f in files if f in (ADAPTER_CONFIG, TRAINABLES)] + adapter[:1]
     return small + (usual or safetensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from imp_deploy.convert.adapter import CONFIG
+from imp_deploy.convert.checkpoint import ADAPTER_CONFIG
 from imp_deploy.convert.model import Model
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
 from imp_deploy.files import sha256_of
@@ -17,7 +17,7 @@ def settings_hash(model: Model) -> str:
     """Over everything that shapes the output besides the weights."""
     digest = hashlib.sha256(f"format {FORMAT}\n".encode())
     for folder in model.folders:
-        for name in ("config.json", CONFIG, *TOKENIZER_FILES):
+        for name in ("config.json", ADAPTER_CONFIG, *TOKENIZER_FILES):
             path = folder / name
             if path.is_file():
                 digest.update(f"{name} {sha256_of(path)}\n".encode())

@@ -19,10 +19,16 @@ from imp_deploy.errors import BadInput
 
 @dataclass(frozen=True)
 class Cures:
-    """What helps against a tensor of a wrong shape, and against one that is missing."""
+    """What helps against a tensor of a wrong shape, one that is missing, names that are
+    not known, and a tensor too many."""
 
     shape: str = "download config and weights again"
     missing: str = "download the checkpoint again, or compare its config.json with the weights"
+    naming: str = "check that this is the whole checkpoint and not a LoRA adapter"
+    left_over: str = (
+        "export a whole checkpoint of a supported model (`imp-deploy export --list`), because this "
+        "is another architecture"
+    )
 
 
 CHECKPOINT = Cures()
@@ -39,14 +45,15 @@ class Mapped:
     parts: tuple[Part, ...] = ()
 
 
-def naming_of(family: Family, tensors: Mapping[str, Tensor], folder: Path) -> Naming:
+def naming_of(
+    family: Family, tensors: Mapping[str, Tensor], folder: Path, cures: Cures = CHECKPOINT
+) -> Naming:
     for naming in family.namings:
         if naming.marker in tensors:
             return naming
     raise BadInput(
         f"{folder} names its tensors in no way that {family.name} is known by (it lacks "
-        f"{' and '.join(n.marker for n in family.namings)}); check that this is the whole "
-        "checkpoint and not a LoRA adapter."
+        f"{' and '.join(n.marker for n in family.namings)}); {cures.naming}."
     )
 
 
@@ -106,7 +113,7 @@ def map_vision(
     ignored = unused_patterns(prefix, tower)
     if separate is not None:
         apart = ignored + tower.kind.unused_apart
-        _check_left_over(separate, {m.source.name for m in blocks}, apart)
+        check_left_over(separate, {m.source.name for m in blocks}, apart)
         return blocks + projected, {m.source.name for m in projected}
     used = {m.source.name for m in blocks + projected}
     return blocks + projected, used | {n for n in tensors if _matches(n, ignored)}
@@ -135,18 +142,19 @@ def _check_width(
             )
 
 
-def check_left_over(tensors: Mapping[str, Tensor], used: set[str], naming: Naming) -> None:
-    _check_left_over(tensors, used, naming.ignored)
-
-
-def _check_left_over(tensors: Mapping[str, Tensor], used: set[str], ignored: Sequence[str]) -> None:
+def check_left_over(
+    tensors: Mapping[str, Tensor],
+    used: set[str],
+    ignored: Sequence[str],
+    cures: Cures = CHECKPOINT,
+) -> None:
+    """`ignored`: regular expressions of tensors that may be left over."""
     left = sorted(n for n in tensors if n not in used and not _matches(n, ignored))
     if left:
         first = tensors[left[0]]
         raise BadInput(
             f"{first.path} holds tensors that no rule knows ({len(left)} in all, the first is "
-            f"{left[0]} {list(first.shape)}); export a whole checkpoint of a supported model "
-            "(`imp-deploy export --list`), because this is another architecture."
+            f"{left[0]} {list(first.shape)}); {cures.left_over}."
         )
 
 

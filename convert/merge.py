@@ -14,6 +14,7 @@ from imp_deploy.convert.low_rank import LowRank, Part
 from imp_deploy.convert.mapping import Cures, in_file_order
 from imp_deploy.convert.rules import size
 from imp_deploy.convert.tensor import Tensor
+from imp_deploy.convert.towers.base import detect_prefix
 from imp_deploy.errors import BadInput
 
 Parts = Mapping[str, tuple[Part, ...]]
@@ -69,15 +70,30 @@ def merge(
     """`naming`: the base's, whose files are in `folder`."""
     own = _places(naming, dimensions)
     every = {k: v for n in family.namings for k, v in _places(n, dimensions).items()} | own
+    places = _Places(family, naming, base, own, every)
     tensors = dict(base)
-    whole = set()
+    whole: set[str] = set()
     for name, tensor in adapter.whole.items():
-        renamed = _renamed(name, base, family, naming, own, every)
+        renamed = places.ours(name)
+        if renamed not in tensors and renamed in every and renamed not in own:
+            raise BadInput(
+                f"{adapter.folder} holds {name} as a whole, and in {folder} it is a part of "
+                f"another tensor, or in parts; {give_its_base(adapter)} under the same names."
+            )
+        if renamed in whole:
+            raise BadInput(
+                f"{adapter.folder} holds {renamed} under two names; save the adapter again."
+            )
         tensors[renamed] = replace(tensor, name=renamed)
         whole.add(renamed)
     parts: dict[str, list[Part]] = {}
     for low_rank in adapter.modules.values():
-        for name, part in _parts(low_rank, tensors, own, every, adapter, folder):
+        for name, part in _parts(low_rank, tensors, places, adapter, folder):
+            if any(_overlap(part, other) for other in parts.get(name, ())):
+                raise BadInput(
+                    f"{adapter.folder} adapts the rows of {name} twice, once as "
+                    f"{low_rank.module}; save the adapter again."
+                )
             parts.setdefault(name, []).append(part)
     # In the order of the rows, whatever that of the adapter's file: the weights' hash is over both.
     ordered = {name: tuple(sorted(found, key=_place)) for name, found in parts.items()}
@@ -117,46 +133,73 @@ def _places(naming: Naming, dimensions: Dimensions) -> dict[str, tuple[_Rows, ..
     return found
 
 
-def _renamed(
-    name: str,
-    base: Mapping[str, Tensor],
-    family: Family,
-    naming: Naming,
-    own: Mapping[str, tuple[_Rows, ...]],
-    every: Mapping[str, tuple[_Rows, ...]],
-) -> str:
-    """A tensor's name in the base's naming; itself where it has no other."""
-    if name in base or name in own:
-        return name
-    for other in family.namings:
-        for prefix, ours in (
-            (other.projector, naming.projector),
-            *((tower, naming.tower[0]) for tower in other.tower),
-        ):
-            if name.startswith(f"{prefix}."):
-                return ours + name.removeprefix(prefix)
-    rows = every.get(name)
-    return next((source for source, place in own.items() if place == rows), name)
+@dataclass(frozen=True)
+class _Places:
+    """Which tensor is which in the naming of the base: `own` by the base's names, `every` by those
+    of all namings of the family."""
+
+    family: Family
+    naming: Naming
+    base: Mapping[str, Tensor]
+    own: Mapping[str, tuple[_Rows, ...]]
+    every: Mapping[str, tuple[_Rows, ...]]
+
+    def ours(self, name: str) -> str:
+        """A tensor's name in the base's naming; itself where it has no other."""
+        if name in self.base or name in self.own:
+            return name
+        found = detect_prefix(self.base, self.naming.tower)
+        tower = self.naming.tower[0] if found is None else found.removesuffix(".")
+        for other in self.family.namings:
+            for prefix, ours in (
+                (other.projector, self.naming.projector),
+                *((place, tower) for place in other.tower),
+            ):
+                if name.startswith(f"{prefix}."):
+                    return ours + name.removeprefix(prefix)
+        rows = self.every.get(name)
+        return next((source for source, place in self.own.items() if place == rows), name)
+
+    def split(self, low_rank: LowRank) -> list[tuple[str, Part]]:
+        """For a module that is fused in the adapter and split in the base, or the other way
+        round."""
+        found = []
+        start = 0
+        for rows in self.every.get(f"{low_rank.module}.weight", ()):
+            for source, place in self.own.items():
+                if rows in place:
+                    first = sum(r.count for r in place[: place.index(rows)])
+                    found.append((source, Part(low_rank, first, start, rows.count)))
+            start += rows.count
+        return found
+
+
+def _overlap(one: Part, other: Part) -> bool:
+    return one.first < other.first + other.count and other.first < one.first + one.count
 
 
 def _parts(
     low_rank: LowRank,
     tensors: Mapping[str, Tensor],
-    own: Mapping[str, tuple[_Rows, ...]],
-    every: Mapping[str, tuple[_Rows, ...]],
+    places: _Places,
     adapter: Adapter,
     folder: Path,
 ) -> list[tuple[str, Part]]:
     """The base's tensors that one adapted module changes."""
-    name = f"{low_rank.module}.weight"
+    name = places.ours(f"{low_rank.module}.weight")
     rows, columns = low_rank.b.shape[0], low_rank.a.shape[1]
     if name in tensors:
         found = [(name, Part(low_rank, 0, 0, rows))]
         fits = tensors[name].shape == (rows, columns)
     else:
-        found = _in_other_naming(low_rank, own, every)
+        found = places.split(low_rank)
         fits = sum(part.count for _, part in found) == rows and all(
             n in tensors and tensors[n].columns == columns for n, _ in found
+        )
+    if not found and any(name.startswith(f"{p}.") for p in places.naming.tower):
+        raise BadInput(
+            f"{adapter.folder} adapts {low_rank.module} of the vision tower, which is in none of "
+            f"its files and not in {folder}; give a base that holds the tower."
         )
     if not found:
         raise BadInput(
@@ -172,25 +215,14 @@ def _parts(
     return found
 
 
-def _in_other_naming(
-    low_rank: LowRank,
-    own: Mapping[str, tuple[_Rows, ...]],
-    every: Mapping[str, tuple[_Rows, ...]],
-) -> list[tuple[str, Part]]:
-    """For a module that is fused in the adapter and split in the base, or the other way round, or
-    called something else."""
-    found = []
-    start = 0
-    for rows in every.get(f"{low_rank.module}.weight", ()):
-        for source, place in own.items():
-            if rows in place:
-                first = sum(r.count for r in place[: place.index(rows)])
-                found.append((source, Part(low_rank, first, start, rows.count)))
-        start += rows.count
-    return found
+def language_cures(adapter: Adapter) -> Cures:
+    """Of a base that does not fit."""
+    cure = give_its_base(adapter)
+    return Cures(shape=cure, missing=cure, naming=cure, left_over=cure)
 
 
-def cures(adapter: Adapter) -> Cures:
+def vision_cures(adapter: Adapter) -> Cures:
+    """Of a projector and a tower that nobody has, or has of another size."""
     return Cures(
         shape=give_its_base(adapter),
         missing="put the training's non_lora_trainables.bin beside the adapter, or give a base "

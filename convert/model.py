@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from imp_deploy.bundle import Mode
-from imp_deploy.convert.adapter import Adapter, is_adapter, open_adapter
-from imp_deploy.convert.checkpoint import Checkpoint, open_checkpoint, require_folder
+from imp_deploy.convert.adapter import Adapter, open_adapter
+from imp_deploy.convert.checkpoint import (
+    Checkpoint,
+    is_adapter,
+    open_checkpoint,
+    require_folder,
+)
 from imp_deploy.convert.families import family_of
 from imp_deploy.convert.families.base import Dimensions, Family, Naming, Value
 from imp_deploy.convert.mapping import (
@@ -21,8 +26,15 @@ from imp_deploy.convert.mapping import (
     map_vision,
     naming_of,
 )
-from imp_deploy.convert.merge import Merged, check_base, check_used, merge, require_settings
-from imp_deploy.convert.merge import cures as adapter_cures
+from imp_deploy.convert.merge import (
+    Merged,
+    check_base,
+    check_used,
+    language_cures,
+    merge,
+    require_settings,
+    vision_cures,
+)
 from imp_deploy.convert.names import check_name, default_name
 from imp_deploy.convert.projectors import Projector
 from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower, refuse_marks
@@ -34,7 +46,7 @@ from imp_deploy.errors import BadInput
 @dataclass(frozen=True)
 class Model:
     """`checkpoint`: the folder with the language model; for a LoRA adapter its base. `separate`:
-    that of a tower that is not in there."""
+    that of a tower that is not in there. `aspect_stated`: whether its config.json says the mode."""
 
     name: str
     checkpoint: Checkpoint
@@ -46,6 +58,7 @@ class Model:
     tower: Tower
     projector: Projector
     mode: Mode
+    aspect_stated: bool
     vocabulary: Vocabulary
     llm: tuple[Mapped, ...]
     vision: tuple[Mapped, ...]
@@ -90,11 +103,12 @@ def read_model(
     )
     if adapter is not None:
         check_base(family, checkpoint.config, adapter, checkpoint.folder)
-    naming = naming_of(family, checkpoint.tensors, checkpoint.folder)
+    language = CHECKPOINT if adapter is None else language_cures(adapter)
+    naming = naming_of(family, checkpoint.tensors, checkpoint.folder, language)
     merged = _merged(adapter, family, dimensions, naming, checkpoint)
     tensors = merged.tensors
-    cures = CHECKPOINT if adapter is None else adapter_cures(adapter)
-    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder, cures)
+    cures = CHECKPOINT if adapter is None else vision_cures(adapter)
+    llm, used = map_language_model(naming, dimensions, config, tensors, checkpoint.folder, language)
     vision, used_too = map_vision(
         naming,
         tower,
@@ -105,7 +119,7 @@ def read_model(
         folder,
         cures,
     )
-    check_left_over(tensors, used | used_too, naming)
+    check_left_over(tensors, used | used_too, naming.ignored, language)
     if adapter is not None:
         mapped = {m.source.name for m in llm + vision}
         check_used(merged, mapped, used_too - mapped, adapter.folder)
@@ -120,6 +134,7 @@ def read_model(
         tower=tower,
         projector=projector,
         mode=mode,
+        aspect_stated=config.get("image_aspect_ratio") is not None,
         vocabulary=read_vocabulary(
             tokenizer_folder(folder, checkpoint.folder), family, dimensions.rows
         ),
@@ -131,10 +146,12 @@ def read_model(
 def settings_of(
     config: dict[str, Any], folder: Path, adapter: Adapter | None
 ) -> tuple[dict[str, Any], Path]:
-    """The multimodal configuration and its folder: the adapter's own, where it has one."""
-    if adapter is not None and adapter.config is not None:
-        return adapter.config, adapter.folder
-    return config, folder
+    """The multimodal configuration and its folder: the adapter's own, where it has one; but a tower
+    that only the base describes is the base's."""
+    if adapter is None or adapter.config is None:
+        return config, folder
+    tower = {k: v for k, v in config.items() if k == "vision_tower_config"}
+    return tower | adapter.config, adapter.folder
 
 
 def tokenizer_folder(folder: Path, base: Path) -> Path:

@@ -23,6 +23,11 @@ def notes(model: Model, plan: Plan) -> tuple[str, ...]:
             "This checkpoint pads pictures to a square. Stock llama.cpp cannot do that exactly; "
             "imp-deploy's own runner does."
         )
+        if not model.aspect_stated:
+            found.append(
+                "config.json does not say how a picture becomes a square (image_aspect_ratio); it "
+                "is padded, as for the published checkpoints."
+            )
     if model.adapter is not None:
         found += _other_base(model.adapter, model.checkpoint.folder)
     for file in plan.files:
@@ -32,7 +37,9 @@ def notes(model: Model, plan: Plan) -> tuple[str, ...]:
                 f"{about.path} has its position table interpolated from {about.resized_from} "
                 f"pixels; {_retrained(model, about.resolution)}, so expect less accuracy."
             )
-        halves = [s.name for s in file.slots.values() if s.kind.name == "F16"]
+        # Kernels are F16 whatever is asked for.
+        matrices = [s for s in file.slots.values() if len(s.shape) == 2]
+        halves = [s.name for s in matrices if s.kind.name == "F16"]
         if about.bits != 16 and halves:
             found.append(
                 f"{about.path} keeps {len(halves)} matrices at F16, because their rows are not "

@@ -40,8 +40,8 @@ class Piece:
 def pieces_of(work: Work) -> Iterator[Piece]:
     tensor = work.source
     step = max(1, PIECE_ELEMENTS // max(1, tensor.columns))
-    if any(target.grid is not None for target in work.targets):
-        step = max(1, tensor.rows)  # interpolation needs the whole table
+    if work.whole:
+        step = max(1, tensor.rows)
     if work.heads:
         head = tensor.rows // work.heads  # whose rows are put into another order
         step = max(head, step // head * head)

@@ -43,12 +43,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Work:
-    """`heads`, `parts`: as in `Mapped`."""
+    """`heads`, `parts`: as in `Mapped`. `whole`: read in one piece, as interpolation needs it."""
 
     source: Tensor
     targets: tuple[Target, ...]
     heads: int = 0
     parts: tuple[Part, ...] = ()
+    whole: bool = False
 
     @property
     def paths(self) -> set[Path]:
@@ -90,7 +91,8 @@ def _vision_work(model: Model, mapped: Mapped, files: Sequence[tuple[int, Output
             new = file.about.resolution // model.tower.patch
             grid = (model.tower.grid, new) if new != model.tower.grid else None
         targets.append(Target(i, file.slots[mapped.target], grid))
-    return Work(mapped.source, tuple(targets), mapped.heads, mapped.parts)
+    whole = mapped.target == POSITIONS
+    return Work(mapped.source, tuple(targets), mapped.heads, mapped.parts, whole)
 
 
 def _llm_file(model: Model, bits: int, scratch: Path) -> OutputFile:

@@ -11,7 +11,8 @@ class Rule:
     """`source` tensor -> `target` tensor in the GGUF.
 
     `shape` and, where the GGUF has the same bytes in another one, `stored` are in terms that `size`
-    resolves. `{i}` stands for the layer. An optional tensor may be missing. `rotary`: the rows are
+    resolves. `{i}` stands for the layer. `optional`: an output head, which is left out where
+    it is the embedding table. `rotary`: the rows are
     those of so many heads (a term), in halves; llama.cpp wants each head's in pairs.
     """
 
@@ -32,6 +33,7 @@ def linear(
     source: str, target: str, out: str, into: str, *, bias: bool, rotary: str | None = None
 ) -> tuple[Rule, ...]:
     """Weight and, where the layer has one, bias of a linear layer."""
+    assert not (bias and rotary), "a bias is not reordered"
     weight = Rule(
         source=f"{source}.weight", target=f"{target}.weight", shape=(out, into), rotary=rotary
     )
@@ -39,7 +41,7 @@ def linear(
         return (weight,)
     return (
         weight,
-        Rule(source=f"{source}.bias", target=f"{target}.bias", shape=(out,), rotary=rotary),
+        Rule(source=f"{source}.bias", target=f"{target}.bias", shape=(out,)),
     )
 
 

@@ -39,6 +39,8 @@ def read_tower(
                 f"{where}: vision_tower_config says {key} {short(nested[key])} and {tower_where} "
                 f"says {short(separate[key])}; give the tower that this checkpoint came with."
             )
+    if separate and not nested:
+        _check_named(config, separate, where, tower_where)
     if nested:
         vision, home = nested, f"{where}: vision_tower_config"
     elif separate:
@@ -104,6 +106,18 @@ def _named_tower(config: Config) -> Config:
     if named is None:
         return {}
     return {"patch_size": int(named[1]), "image_size": int(named[2] or 224)}
+
+
+def _check_named(config: Config, separate: Config, where: str, tower_where: str) -> None:
+    """That a separate tower has the resolution that the name of the one it stands for says."""
+    named = _named_tower(config)
+    wrong = [key for key in named if separate.get(key, named[key]) != named[key]]
+    if wrong:
+        raise BadInput(
+            f"{where} names the vision tower {short(config['mm_vision_tower'])}, and {tower_where} "
+            f"says {wrong[0]} {short(separate[wrong[0]])}; give the tower that this checkpoint was "
+            "trained with."
+        )
 
 
 def _used_layers(config: Config, layers: int, where: str) -> int:

@@ -255,6 +255,15 @@ def _row(
 ) -> Row:
     embeddings = np.fromfile(files.with_suffix(".embeddings"), dtype="<f4")
     logits = np.fromfile(files.with_suffix(".logits"), dtype="<f4")
+    for what, ours, theirs in (
+        ("visual embeddings", embeddings, expected.embeddings),
+        ("logits", logits, expected.logits[: len(answer.token_ids)]),
+    ):
+        if ours.size != theirs.size:
+            raise BadInput(
+                f"The {what} of {llm.path} with {vision.path} are {ours.size} values and the "
+                f"reference's {theirs.size}; give the checkpoint that the bundle was made from."
+            )
     cosine = cosines(embeddings.reshape(expected.embeddings.shape), expected.embeddings)
     logits = logits.reshape(len(answer.token_ids), -1)
     equal = _equal_prefix(answer.token_ids, expected.token_ids)

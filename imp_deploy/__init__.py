@@ -1,3 +1,3 @@
-"""imp-deploy: vision-language models of the Imp family, and those it is compared with, on phones."""
+"""imp-deploy: the Imp vision-language models, and those compared with them, on phones."""
 
 __version__ = "0.1.0"

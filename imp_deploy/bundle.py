@@ -32,6 +32,7 @@ class Source:
     `weights_sha256`: over every tensor of the checkpoint, independent of shards and file names.
     `settings_sha256`: over the configuration and tokenizer files.
     `stamp`: over names, sizes and times of the input files; equal stamps need no second look.
+    `base`: of a LoRA adapter, the model that it was merged into.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Source:
     weights_sha256: str
     settings_sha256: str
     stamp: str
+    base: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

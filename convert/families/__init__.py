@@ -42,6 +42,6 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     )
 
 
-def _architectures(config: dict[str, Any]) -> list[Any]:
+def _architectures(config: dict[str, Any]) -> list[str]:
     found = config.get("architectures")
-    return found if isinstance(found, list) else []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -48,8 +48,8 @@ def flatten(config: Config, where: str) -> Config:
     strategy = config.get("vision_feature_select_strategy", "default")
     return {
         **_LLAMA,
-        "tie_word_embeddings": config.get("tie_word_embeddings", False),
         **text,
+        "tie_word_embeddings": True in (c.get("tie_word_embeddings") for c in (config, text)),
         "image_aspect_ratio": "pad",  # as LLaVA-1.5 was trained; transformers' processor crops
         "mm_projector_type": "mlp2x_gelu" if activation == "gelu" else f"mlp2x_{activation}",
         "mm_vision_select_layer": config.get("vision_feature_layer", -2),

@@ -90,6 +90,8 @@ def read_statement(config: Config, where: str) -> Statement:
     nested = "text_config" in config
     if nested:
         language = dict(config["text_config"])
+        if config.get("tie_word_embeddings"):
+            language["tie_word_embeddings"] = True
         _expect(language, "model_type", ("llama",), f"{where}, text_config")
         _expect(config, "vision_feature_select_strategy", ("default",), where)
         _expect(config, "projector_hidden_act", ("gelu",), where)
@@ -141,8 +143,12 @@ def _expect(config: Config, key: str, values: tuple[str, ...], where: str) -> No
         )
 
 
+def _architectures(config: Config) -> list[str]:
+    return [name for name in config.get("architectures") or [] if isinstance(name, str)]
+
+
 def _claims(config: Config) -> list[Any]:
-    return [config.get("model_type"), *(config.get("architectures") or [])]
+    return [config.get("model_type"), *_architectures(config)]
 
 
 def _families(config: Config) -> set[Family]:
@@ -153,7 +159,7 @@ def _family(config: Config, where: str) -> Family:
     families = _families(config)
     # "llava" is said of many models; an architecture that is none of ours is not one of them. The
     # training codes leave the base's architecture in the config of an adapter.
-    foreign = set(config.get("architectures") or []) - FAMILIES.keys() - PLAIN_ARCHITECTURES
+    foreign = set(_architectures(config)) - FAMILIES.keys() - PLAIN_ARCHITECTURES
     if len(families) != 1 or foreign:
         raise BadInput(
             f"{where} names {_claims(config)}, not one of the Imp, LLaVA-1.5 or MobileVLM models; "

@@ -46,7 +46,10 @@ def command(
         str | None, typer.Option(help="Part of the benchmark.", show_default="the one there is")
     ] = None,
     bits: Annotated[str, typer.Option(help="Language models, as 16,8,4.")] = "4",
-    resolution: Annotated[str, typer.Option(help="Pixels, as 384,196.")] = "196",
+    resolution: Annotated[
+        str | None,
+        typer.Option(help="Pixels, as 384,196.", show_default="196, or the nearest"),
+    ] = None,
     vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
     device: Annotated[
         str, typer.Option(help="host, virtual, adb:SERIAL, tcp:HOST:PORT or usb:SERIAL.")
@@ -90,7 +93,8 @@ def command(
     if task is None:
         raise typer.BadParameter(f"give one of {', '.join(TASKS)}", param_hint="--task")
     device_name(device)
-    wanted = numbers(bits, None, "--bits"), numbers(resolution, None, "--resolution")
+    sides = None if resolution is None else numbers(resolution, None, "--resolution")
+    wanted = numbers(bits, None, "--bits"), sides
     with stderr.status("reading the benchmark and checking the bundle ..."):
         chosen = task_called(task)
         selection = select(chosen, data, split=split, limit=limit, seed=seed)
@@ -117,7 +121,10 @@ def command(
 
 
 def _variants(
-    folder: Path, bits: tuple[int, ...], resolutions: tuple[int, ...], vision_bits: int | None
+    folder: Path,
+    bits: tuple[int, ...],
+    resolutions: tuple[int, ...] | None,
+    vision_bits: int | None,
 ) -> tuple[Bundle, list[Variant]]:
     """Their files must be as they were exported: an answer says which files gave it."""
     from imp_deploy import bundle as bundles
@@ -125,7 +132,7 @@ def _variants(
     loaded = bundles.load(folder)
     variants = [
         bundles.choose(loaded, bits=b, resolution=r, vision_bits=vision_bits)
-        for r in resolutions
+        for r in resolutions or (None,)
         for b in bits
     ]
     bundles.require_unchanged(folder, variants)

@@ -141,8 +141,8 @@ def _sides(found: Listing) -> str:
     fixed = [f.family for f in found.families if not any(p.other_resolutions for p in f.projectors)]
     return (
         "Tokens: visual tokens at so many pixels a side. --resolution takes smaller sides than the "
-        f"checkpoint's too, except of {', '.join(fixed)}. Pictures: squash ignores the aspect "
-        "ratio, pad fills up to a square; a checkpoint has one of them (image_aspect_ratio)."
+        f"checkpoint's too, except those of {', '.join(fixed)}. Pictures: squash ignores the "
+        "aspect ratio, pad fills up to a square; a checkpoint has one of them (image_aspect_ratio)."
     )
 
 

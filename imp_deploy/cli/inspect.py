@@ -56,6 +56,11 @@ def _short(text: str) -> str:
     return one_line if len(one_line) <= 100 else one_line[:97] + "..."
 
 
+def _origin(source: bundles.Source) -> str:
+    base = f" on {source.base}" if source.base else ""
+    return f"{source.model}{base} ({source.family})"
+
+
 def _print_bundle(bundle: bundles.Bundle) -> None:
     shown = table("file", "bits", "pixels", "tokens", "size", title=bundle.name)
     for file in bundle.files:
@@ -67,7 +72,7 @@ def _print_bundle(bundle: bundles.Bundle) -> None:
     console.print(shown)
     stock = "yes" if bundle.preprocess.stock_exact else "no, only imp-deploy's runner is"
     rows = (
-        ("made from", f"{bundle.source.model} ({bundle.source.family})"),
+        ("made from", _origin(bundle.source)),
         ("weights", bundle.source.weights_sha256),
         ("llama.cpp", f"{bundle.llama_cpp.commit} (llama-cpp-python {bundle.llama_cpp.package})"),
         ("prompt", bundle.prompt.template.replace("\n", "\\n")),

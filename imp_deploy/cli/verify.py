@@ -62,9 +62,9 @@ def command(
                 variant += f" v{row.vision_bits}"
             tokens = f"{row.tokens_equal} of {row.tokens}"
             if row.tokens_equal < row.tokens and row.tokens_agree:
-                tokens += " (tie)"
+                tokens += "\n(tie)"
             shown.add_row(
-                f"{row.image} {row.size[0]}x{row.size[1]}",
+                f"{row.image}\n{row.size[0]}x{row.size[1]}",
                 variant,
                 f"{row.worst_cosine:.7f}",
                 f"{row.mean_cosine:.7f}",

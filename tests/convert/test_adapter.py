@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imp_deploy.convert.adapter import is_adapter, open_adapter
+from imp_deploy.convert.adapter import open_adapter
+from imp_deploy.convert.checkpoint import is_adapter
 from tests.lora import FC1, PREFIX, Array, Q, applied, as_bin, matrices, read, write
 
 

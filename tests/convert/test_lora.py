@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFReader
+from safetensors.numpy import load_file
 
+from imp_deploy.convert import piece
 from imp_deploy.convert.export import export
 from imp_deploy.convert.hub import Located
 from imp_deploy.convert.plan import Options
@@ -194,6 +196,55 @@ def test_an_adapter_of_a_whole_imp(tmp_path: Path) -> None:
     assert changed == {n for n in plain if ".attn_" in n or ".ffn_" in n} - {
         n for n in plain if n.endswith((".bias", "norm.weight"))
     }
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
+def test_pieces_of_any_size_give_the_same_files(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full-size tensor is read in dozens of pieces, the small ones of these tests in one: rows of
+    a head that are put in order, and rows of B, must be the right ones in every piece."""
+    base = make_plain(tmp_path / "base", "llama", sizes=SIZES, dtype=dtype)  # type: ignore[arg-type]
+    adapter = make_lora(
+        tmp_path / "lora", base, family="llava", naming="train", tower="inside", sizes=SIZES
+    )
+    written = []
+    for elements in (piece.PIECE_ELEMENTS, 20_000):
+        monkeypatch.setattr(piece, "PIECE_ELEMENTS", elements)
+        out = tmp_path / str(elements)
+        export(adapter, out, Options(name="Imp"), base=base, progress=Quiet())
+        written.append({p.name: p.read_bytes() for p in out.glob("*.gguf")})
+    assert written[0] == written[1]
+    assert len(written[0]) == 4
+
+
+def test_an_adapter_of_the_tower_and_the_projector(tmp_path: Path) -> None:
+    """Rare, and PEFT allows it: every linear layer that is exported may be adapted."""
+    base = make_checkpoint(tmp_path / "base", family="llava", naming="train")
+    adapter = make_lora(tmp_path / "lora", base, family="llava", naming="train", projector=False)
+    rng = np.random.default_rng(0)
+    weights = load_file(base / "model.safetensors")
+    tower = "model.vision_tower.vision_tower.vision_model.encoder.layers.0.mlp.fc1"
+    modules = {tower: "v.blk.0.ffn_up.weight", "model.mm_projector.2": "mm.2.weight"}
+    wanted = {}
+
+    def change(tensors: dict[str, Any]) -> None:
+        for module, target in modules.items():
+            rows, columns = weights[f"{module}.weight"].shape
+            a = rng.standard_normal((8, columns)).astype(np.float16)
+            b = rng.standard_normal((rows, 8)).astype(np.float16)
+            tensors[f"base_model.model.{module}.lora_A.weight"] = a
+            tensors[f"base_model.model.{module}.lora_B.weight"] = b
+            delta = 2.0 * b.astype(np.float64) @ a.astype(np.float64)  # alpha 16 / rank 8
+            wanted[target] = weights[f"{module}.weight"].astype(np.float64) + delta
+
+    edit_weights(adapter / "adapter_model.safetensors", change)
+    options = Options(bits=(16,), name="Imp")
+    export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    path = tmp_path / "out" / "mmproj-Imp-336-F16.gguf"
+    ours = {t.name: t.data for t in GGUFReader(path).tensors}
+    for target, values in wanted.items():
+        assert np.allclose(ours[target].astype(np.float64), values, rtol=2.0**-11, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ["llava", "llava_llama"])
