@@ -108,6 +108,7 @@ CASES: dict[str, dict[str, Any]] = {
     "all-biases": {"bias": "all"},
     "adapted-biases": {"bias": "lora_only"},
     "modules-to-save": {"modules_to_save": ["lm_head", "final_layernorm"]},
+    "biases-and-modules": {"bias": "all", "modules_to_save": ["lm_head"]},
     "output-head": {"target_modules": ["lm_head", "q_proj"]},
 }
 

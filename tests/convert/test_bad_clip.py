@@ -11,7 +11,7 @@ import pytest
 
 from imp_deploy.convert.hub import locate
 from tests.checkpoints import Sizes, make_checkpoint, tower_of
-from tests.small import edit_json, edit_weights, refused
+from tests.small import edit_json, edit_weights, refused, run_export
 
 # 24 x 24 patches, which LDP needs, of two pixels each.
 SIZES = Sizes(
@@ -119,6 +119,15 @@ def test_a_tower_with_another_number_of_patches(tmp_path: Path) -> None:
     refused(checkpoint, tmp_path / "out", "24 x 24", "16 x 16", tower=tower)
 
 
+def test_a_tower_of_another_size_than_the_name_says(tmp_path: Path) -> None:
+    """LLaVA's projector takes any number of patches, so nothing else would show it."""
+    checkpoint = made(tmp_path, "llava", tower="separate")
+    name = "openai/clip-vit-large-patch14-336"
+    edit_json(checkpoint / "config.json", lambda c: c.update(mm_vision_tower=name))
+    parts = (name, "patch_size 2", "give the tower")
+    refused(checkpoint, tmp_path / "out", *parts, tower=tower_of(checkpoint))
+
+
 def test_a_siglip_tower(tmp_path: Path) -> None:
     checkpoint = made(tmp_path, "llava", tower="separate")
     imp = make_checkpoint(
@@ -156,11 +165,11 @@ def test_a_picture_that_is_cropped(aspect: object, tmp_path: Path) -> None:
 
 
 def test_nothing_said_of_the_picture_is_padding(tmp_path: Path) -> None:
-    from imp_deploy.convert.model import read_model
-
     checkpoint = made(tmp_path, "llava")
     edit_json(checkpoint / "config.json", lambda c: c.pop("image_aspect_ratio"))
-    assert read_model(checkpoint, None, None).mode == "pad"
+    exported = run_export(checkpoint, tmp_path / "out", bits=(16,))
+    assert exported.bundle.preprocess.mode == "pad"
+    assert any("image_aspect_ratio" in note for note in exported.notes)
 
 
 def test_tokens_around_the_picture(tmp_path: Path) -> None:

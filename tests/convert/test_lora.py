@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -14,7 +13,7 @@ import pytest
 from gguf import GGUFReader
 from safetensors.numpy import load_file
 
-from imp_deploy.convert import piece
+from imp_deploy.convert import ggml, piece
 from imp_deploy.convert.export import export
 from imp_deploy.convert.hub import Located
 from imp_deploy.convert.plan import Options
@@ -24,7 +23,7 @@ from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint, make_lora, make_plain, tower_of
 from tests.pictures import write_all
 from tests.quiet import Quiet
-from tests.small import edit_json, edit_weights, finished_files, one_sentence
+from tests.small import edit_json, edit_weights
 
 SIZES = Sizes(kv_heads=2)
 # Which GGUF tensor holds which rows of a module: the fused ones are split here as PEFT has them.
@@ -283,108 +282,6 @@ def test_the_same_adapter_again_is_recognised(tmp_path: Path) -> None:
         export(one, out, options, base=base, progress=Quiet())
 
 
-def refused(adapter: Path, base: Path | None, *parts: str, tower: Path | None = None) -> None:
-    out = adapter.parent / "refused"
-    with pytest.raises(BadInput) as caught:
-        export(adapter, out, Options(bits=(16,)), base=base, tower=tower, progress=Quiet())
-    message = str(caught.value)
-    assert one_sentence(message), message
-    assert [part for part in parts if part not in message] == [], message
-    assert finished_files(out) == []
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A base and an adapter for it."""
-    place = tmp_path_factory.mktemp("lora")
-    base = make_plain(place / "base", "phi2", "train")
-    adapter = make_lora(place / "lora", base, family="phi2", naming="train", tower="inside")
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = "microsoft/phi-2"
-    (adapter / "adapter_config.json").write_text(json.dumps(config))
-    return base, adapter
-
-
-def test_without_its_base(folders: tuple[Path, Path]) -> None:
-    refused(folders[1], None, "LoRA adapter", "microsoft/phi-2", "--base")
-
-
-def test_a_base_for_a_whole_model(folders: tuple[Path, Path]) -> None:
-    refused(folders[0], folders[0], "no LoRA adapter", "--base")
-
-
-def test_an_adapter_as_the_base(folders: tuple[Path, Path]) -> None:
-    refused(folders[1], folders[1], "LoRA adapter itself")
-
-
-@pytest.mark.parametrize("family", ["qwen2", "phi3", "llama"])
-def test_a_base_of_another_architecture(
-    family: str, folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    base = make_plain(tmp_path / "base", family)  # type: ignore[arg-type]
-    refused(folders[1], base, str(base), "imp-phi2", "microsoft/phi-2")
-
-
-def test_a_base_of_another_size(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Phi-1.5 under an adapter for Phi-2: the same architecture, narrower."""
-    base = make_plain(tmp_path / "base", "phi2", "train", sizes=Sizes(hidden=128, inner=256))
-    refused(folders[1], base, str(base), "128", "256", "microsoft/phi-2")
-
-
-def test_a_base_with_fewer_layers(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    base = make_plain(tmp_path / "base", "phi2", "train", sizes=Sizes(layers=1))
-    refused(folders[1], base, "layers.1", str(base))
-
-
-def test_a_base_with_another_vocabulary(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """What no adapted module shows."""
-    base = make_plain(tmp_path / "base", "phi2", "train")
-
-    def shorter(tensors: dict[str, Any]) -> None:
-        name = "model.embed_tokens.weight"
-        tensors[name] = tensors[name][:-64].copy()
-
-    edit_weights(base / "model.safetensors", shorter)
-    refused(folders[1], base, "embed_tokens", "microsoft/phi-2")
-
-
-def copy_of(folders: tuple[Path, Path], place: Path) -> Path:
-    return Path(shutil.copytree(folders[1], place / "copy"))
-
-
-def test_no_config_and_a_plain_base(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Nobody says then what the projector and the tower are."""
-    adapter = copy_of(folders, tmp_path)
-    (adapter / "config.json").unlink()
-    refused(adapter, folders[0], str(adapter), "no config.json", "language model alone")
-
-
-def test_no_projector_anywhere(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    adapter = copy_of(folders, tmp_path)
-    (adapter / "non_lora_trainables.bin").unlink()
-    refused(adapter, folders[0], "vision tower", "--vision-tower")
-
-
-def test_a_projector_that_was_not_saved(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    base, _ = folders
-    adapter = make_lora(
-        tmp_path / "lora", base, family="phi2", naming="train", tower="separate", projector=False
-    )
-    refused(adapter, base, "mm_projector", "non_lora_trainables.bin", tower=tower_of(adapter))
-
-
-def test_an_adapter_that_diverged(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """The sentence names the adapter, not only the base, which is in order."""
-    adapter = copy_of(folders, tmp_path)
-
-    def spoil(tensors: dict[str, Any]) -> None:
-        name = next(name for name in tensors if "lora_B" in name)
-        tensors[name][0, 0] = np.nan
-
-    edit_weights(adapter / "adapter_model.safetensors", spoil)
-    refused(adapter, folders[0], str(adapter / "adapter_model.safetensors"), "NaN")
-
-
 def test_the_same_adapter_in_another_file_is_the_same(tmp_path: Path) -> None:
     """PEFT sorts the tensors of a safetensors file and not those of a `.bin`."""
     base = make_plain(tmp_path / "base", "phi2", "hub")
@@ -424,40 +321,90 @@ def test_another_adapter_of_the_same_time_is_another(tmp_path: Path) -> None:
         export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
 
 
-def test_an_adapter_for_another_architecture(tmp_path: Path) -> None:
-    """An adapter of Phi-3 whose config.json says Imp on Phi-2."""
-    other = make_plain(tmp_path / "phi3", "phi3")
-    adapter = make_lora(tmp_path / "lora", other, family="phi3", naming="train", tower="inside")
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("adapter_config.json", {"lora_alpha": 17}),
+        ("config.json", {"image_aspect_ratio": "pad"}),
+    ],
+)
+def test_other_settings_are_another_model(
+    file: str, change: dict[str, Any], tmp_path: Path
+) -> None:
+    """The weights are the same files, and the model is not."""
     base = make_plain(tmp_path / "base", "phi2", "train")
-    mine = make_lora(tmp_path / "mine", base, family="phi2", naming="train", tower="inside")
-    (adapter / "config.json").write_bytes((mine / "config.json").read_bytes())
-    refused(adapter, base, "no such module", "another architecture")
+    adapter = make_lora(tmp_path / "lora", base, family="phi2", naming="train", tower="inside")
+    options = Options(bits=(16,), resolutions=(196,), name="Imp")
+    export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    edit_json(adapter / file, lambda settings: settings.update(change))
+    with pytest.raises(BadInput, match="another checkpoint"):
+        export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
 
 
-def test_an_adapter_of_something_that_is_not_exported(tmp_path: Path) -> None:
-    """With tied embeddings the output head is the table itself: its adapter has no place."""
-    base = make_plain(tmp_path / "base", "qwen2", "train")
+def test_fewer_bits_are_those_of_the_merged_model(tmp_path: Path) -> None:
+    """8 and 4 bits of the merged weights, rounded to F16 once: what `llama-quantize` would make of
+    the F16 file."""
+    base = make_plain(tmp_path / "base", "llama", sizes=SIZES)
     adapter = make_lora(
-        tmp_path / "lora",
-        base,
-        family="qwen2",
-        naming="train",
-        tower="inside",
-        targets=("q_proj", "lm_head"),
+        tmp_path / "lora", base, family="llava", naming="train", tower="inside", sizes=SIZES
     )
-    edit_json(adapter / "config.json", lambda c: c.update(tie_word_embeddings=True))
-    refused(adapter, base, "lm_head")
+    export(adapter, tmp_path / "out", Options(name="Imp"), base=base, progress=Quiet())
+    halves, eights, fours = (
+        {t.name: t for t in GGUFReader(tmp_path / "out" / f"Imp-{kind}.gguf").tensors}
+        for kind in ("F16", "Q8_0", "Q4_0")
+    )
+    compared = 0
+    for name, tensor in halves.items():
+        for quantized in (eights[name], fours[name]):
+            if quantized.tensor_type.name in ("Q8_0", "Q4_0"):
+                exact = tensor.data.astype(np.float32)
+                wanted = ggml.quantize(quantized.tensor_type, exact.reshape(-1), exact.shape[-1])
+                assert np.array_equal(quantized.data.reshape(-1), wanted.reshape(-1)), name
+                compared += 1
+    assert compared > 20
 
 
-def test_a_head_that_was_trained_and_is_not_exported(tmp_path: Path) -> None:
-    base = make_plain(tmp_path / "base", "qwen2", "train")
+def test_the_adapters_own_tokenizer(tmp_path: Path) -> None:
+    """A training that added tokens saves it; the base's lacks them."""
+    base = make_plain(tmp_path / "base", "llama")
+    adapter = make_lora(tmp_path / "lora", base, family="llava", naming="train", tower="inside")
+    shutil.copy(base / "tokenizer.model", adapter)
+    (adapter / "tokenizer_config.json").write_text('{"add_bos_token": false}')
+    options = Options(bits=(16,), name="Imp")
+    export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    fields = GGUFReader(tmp_path / "out" / "Imp-F16.gguf").fields
+    assert fields["tokenizer.ggml.add_bos_token"].contents() is False
+
+
+def test_what_was_merged_is_said(tmp_path: Path) -> None:
+    """Two bases of one shape cannot be told apart later."""
+    base = make_plain(tmp_path / "base", "phi2", "train")
+    adapter = make_lora(tmp_path / "lora", base, family="phi2", naming="train", tower="inside")
+    options = Options(bits=(16,), resolutions=(196,), name="Imp")
+    exported = export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    assert exported.bundle.source.base == str(base)
+    assert not any("trained on" in note for note in exported.notes)
+    edit_json(
+        adapter / "adapter_config.json",
+        lambda c: c.update(base_model_name_or_path="lmsys/vicuna-7b-v1.5"),
+    )
+    again = export(adapter, tmp_path / "other", options, base=base, progress=Quiet())
+    assert any("trained on lmsys/vicuna-7b-v1.5" in note for note in again.notes)
+
+
+def test_a_whole_tensor_under_another_naming(tmp_path: Path) -> None:
+    """`lm_head` of one naming is `lm_head.linear` of the other."""
+    base = make_plain(tmp_path / "base", "phi2", "hub")
     adapter = make_lora(
         tmp_path / "lora",
         base,
-        family="qwen2",
+        family="phi2",
         naming="train",
         tower="inside",
         modules_to_save=("lm_head",),
     )
-    edit_json(adapter / "config.json", lambda c: c.update(tie_word_embeddings=True))
-    refused(adapter, base, "lm_head")
+    options = Options(bits=(16,), resolutions=(196,), name="Imp")
+    export(adapter, tmp_path / "out", options, base=base, progress=Quiet())
+    ours = {t.name: t.data for t in GGUFReader(tmp_path / "out" / "Imp-F16.gguf").tensors}
+    saved = load_file(adapter / "adapter_model.safetensors")
+    assert np.array_equal(ours["output.weight"], saved["base_model.model.lm_head.weight"])

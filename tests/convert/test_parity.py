@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from imp_deploy.convert.export import Exported, export
 from imp_deploy.convert.hub import Located, locate
 from imp_deploy.convert.plan import Options
 from imp_deploy.convert.verify import Bounds, Row, failures, verify
+from imp_deploy.errors import BadInput
 from tests.checkpoints import Sizes, make_checkpoint
 from tests.pictures import write_all
 from tests.quiet import Quiet
@@ -147,6 +148,14 @@ def test_every_layout_is_exact(name: str, tmp_path: Path) -> None:
     assert len(rows) == 6 * len(LAYOUTS[name].resolutions)
     assert failures(rows, Bounds()) == []
     assert min(row.worst_cosine for row in rows) > 0.99999
+
+
+def test_the_reference_of_another_model_is_refused(tmp_path: Path) -> None:
+    """A mistake in the command line is no lost parity, and no crash."""
+    case = make(tmp_path, LAYOUTS["phi2-hub-196"])
+    other = make(tmp_path / "other", LAYOUTS["mobilevlm2-small-patches"])
+    with pytest.raises(BadInput, match="give the checkpoint that the bundle was made from"):
+        rows_of(replace(case, located=other.located), [write_all(tmp_path)["landscape"]])
 
 
 def test_a_lost_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from imp_deploy.bench.tasks.task import FilePicture, Question, Task
 from imp_deploy.errors import BadInput, DeviceError
 from imp_deploy.evaluation import answers_path
 from tests.bench.evaluate.conftest import Evaluator
+from tests.small import SIDE, run_export, small_checkpoint
 
 
 class Stop(Exception):
@@ -114,6 +115,17 @@ def test_a_killed_program_loses_nothing_that_it_said(demo_bundle: Path, tmp_path
     subprocess.run(argv, check=True, capture_output=True)
     assert path.read_bytes().startswith(before[: before.rindex(b"\n") + 1])
     assert path.read_bytes().count(b"\n") == 200
+
+
+def test_the_resolution_is_the_bundles_own(tmp_path: Path) -> None:
+    """MobileVLM and LLaVA have no 196 pixels: as for `run`, the nearest that there is."""
+    checkpoint = small_checkpoint(tmp_path / "checkpoint")
+    run_export(checkpoint, tmp_path / "bundle", bits=(4,), resolutions=(SIDE,))
+    argv = [sys.executable, "-m", "imp_deploy", "eval", str(tmp_path / "bundle"), "--task", "demo"]
+    argv += ["--limit", "4", "--out", str(tmp_path), "--threads", "1", "--json"]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    (found,) = json.loads(done.stdout)["evaluations"]
+    assert found["variant"]["resolution"] == SIDE
 
 
 def test_another_bundles_answers_are_refused(here: Evaluator, few: Selection) -> None:
