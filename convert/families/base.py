@@ -205,3 +205,18 @@ def heads_divide(dimensions: Dimensions, where: str) -> Dimensions:
             "do not divide; download config.json again."
         )
     return dimensions
+
+
+def gated_dimensions(config: Config, where: str) -> Dimensions:
+    """Of a language model of LLaMA's kind, whose FFN has a gate with SiLU."""
+    refuse_unless(config, ("hidden_act",), ("silu",), where)
+    heads = need_int(config, ("num_attention_heads",), where)
+    dimensions = Dimensions(
+        hidden=need_int(config, ("hidden_size",), where),
+        inner=need_int(config, ("intermediate_size",), where),
+        layers=need_layers(config, ("num_hidden_layers",), where),
+        heads=heads,
+        heads_kv=need_int(config, ("num_key_value_heads",), where, heads),
+        rows=need_int(config, ("vocab_size",), where),
+    )
+    return heads_divide(dimensions, where)

@@ -10,14 +10,12 @@ from imp_deploy.convert.families.base import (
     Family,
     Naming,
     Value,
+    gated_dimensions,
     get,
-    heads_divide,
     need_int,
-    need_layers,
     need_number,
     need_rotary,
     refuse_rope_scaling,
-    refuse_unless,
     rope,
 )
 from imp_deploy.convert.families.imp import ASPECTS, RESOLUTIONS
@@ -28,17 +26,8 @@ from imp_deploy.prompt import PHI3
 
 
 def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Value]]:
-    heads = need_int(config, ("num_attention_heads",), where)
-    dimensions = Dimensions(
-        hidden=need_int(config, ("hidden_size",), where),
-        inner=need_int(config, ("intermediate_size",), where),
-        layers=need_layers(config, ("num_hidden_layers",), where),
-        heads=heads,
-        heads_kv=need_int(config, ("num_key_value_heads",), where, heads),
-        rows=need_int(config, ("vocab_size",), where),
-    )
-    head = heads_divide(dimensions, where).hidden // heads
-    refuse_unless(config, ("hidden_act",), ("silu",), where)
+    dimensions = gated_dimensions(config, where)
+    head = dimensions.hidden // dimensions.heads
     refuse_rope_scaling(config, where)
     share = need_number(
         get(rope(config), ("partial_rotary_factor",), 1.0), "partial_rotary_factor", where

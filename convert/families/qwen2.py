@@ -10,10 +10,9 @@ from imp_deploy.convert.families.base import (
     Family,
     Naming,
     Value,
+    gated_dimensions,
     get,
-    heads_divide,
     need_int,
-    need_layers,
     need_number,
     refuse_rope_scaling,
     refuse_unless,
@@ -27,17 +26,7 @@ from imp_deploy.prompt import CHATML
 
 
 def read_config(config: Config, where: str) -> tuple[Dimensions, Mapping[str, Value]]:
-    heads = need_int(config, ("num_attention_heads",), where)
-    dimensions = Dimensions(
-        hidden=need_int(config, ("hidden_size",), where),
-        inner=need_int(config, ("intermediate_size",), where),
-        layers=need_layers(config, ("num_hidden_layers",), where),
-        heads=heads,
-        heads_kv=need_int(config, ("num_key_value_heads",), where, heads),
-        rows=need_int(config, ("vocab_size",), where),
-    )
-    heads_divide(dimensions, where)
-    refuse_unless(config, ("hidden_act",), ("silu",), where)
+    dimensions = gated_dimensions(config, where)
     refuse_unless(config, ("use_sliding_window",), (False,), where)
     refuse_rope_scaling(config, where)
     theta = get(rope(config), ("rope_theta",), 10000.0)
