@@ -37,7 +37,13 @@ from imp_deploy.convert.merge import (
 )
 from imp_deploy.convert.names import check_name, default_name
 from imp_deploy.convert.projectors import Projector
-from imp_deploy.convert.tower_config import read_mode, read_projector, read_tower, refuse_marks
+from imp_deploy.convert.tower_config import (
+    named_tower,
+    read_mode,
+    read_projector,
+    read_tower,
+    refuse_marks,
+)
 from imp_deploy.convert.towers.base import Tower
 from imp_deploy.convert.vocab import Vocabulary, read_vocabulary
 from imp_deploy.errors import BadInput
@@ -46,7 +52,8 @@ from imp_deploy.errors import BadInput
 @dataclass(frozen=True)
 class Model:
     """`checkpoint`: the folder with the language model; for a LoRA adapter its base. `separate`:
-    that of a tower that is not in there. `aspect_stated`: whether its config.json says the mode."""
+    that of a tower that is not in there; `named_tower`: what config.json calls it, where that
+    speaks of another size. `aspect_stated`: whether config.json says the mode."""
 
     name: str
     checkpoint: Checkpoint
@@ -56,6 +63,7 @@ class Model:
     dimensions: Dimensions
     metadata: Mapping[str, Value]
     tower: Tower
+    named_tower: str | None
     projector: Projector
     mode: Mode
     aspect_stated: bool
@@ -132,6 +140,7 @@ def read_model(
         dimensions=dimensions,
         metadata=metadata,
         tower=tower,
+        named_tower=_other_name(config, tower) if separate else None,
         projector=projector,
         mode=mode,
         aspect_stated=config.get("image_aspect_ratio") is not None,
@@ -174,6 +183,12 @@ def _adapter(folder: Path, base: Path | None) -> Adapter | None:
     if is_adapter(base):
         raise BadInput(f"The base {base} is a LoRA adapter itself; give the whole model under it.")
     return open_adapter(folder)
+
+
+def _other_name(config: dict[str, Any], tower: Tower) -> str | None:
+    named = named_tower(config)
+    sizes = {"patch_size": tower.patch, "image_size": tower.image_size}
+    return str(config["mm_vision_tower"]) if any(named[k] != sizes[k] for k in named) else None
 
 
 def _merged(

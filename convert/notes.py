@@ -18,6 +18,12 @@ def notes(model: Model, plan: Plan) -> tuple[str, ...]:
             "(its issue 25814), so they answer wrongly from any file of this model; imp-deploy's "
             "own runner sets that right."
         )
+    if model.named_tower is not None:
+        found.append(
+            f"config.json names the vision tower {model.named_tower}, and the one that was given "
+            f"takes {model.tower.image_size} pixels in patches of {model.tower.patch}; if it is "
+            "not the one of the training, answers will be worse."
+        )
     if model.mode == "pad":
         found.append(
             "This checkpoint pads pictures to a square. Stock llama.cpp cannot do that exactly; "

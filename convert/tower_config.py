@@ -18,6 +18,8 @@ from imp_deploy.convert.families.base import (
 )
 from imp_deploy.convert.projectors import Projector
 from imp_deploy.convert.towers.base import Tower, TowerKind
+from imp_deploy.convert.towers.clip import CLIP
+from imp_deploy.convert.towers.siglip import SIGLIP
 from imp_deploy.errors import BadInput
 
 
@@ -39,16 +41,14 @@ def read_tower(
                 f"{where}: vision_tower_config says {key} {short(nested[key])} and {tower_where} "
                 f"says {short(separate[key])}; give the tower that this checkpoint came with."
             )
-    if separate and not nested:
-        _check_named(config, separate, where, tower_where)
     if nested:
         vision, home = nested, f"{where}: vision_tower_config"
     elif separate:
         vision, home = separate, tower_where
     else:
-        vision, home = {**kind.published, **_named_tower(config)}, where
+        vision, home = {**kind.published, **named_tower(config)}, where
     model_type = get(vision, ("model_type",), kind.model_types[0])
-    if model_type not in kind.model_types:
+    if any(model_type in other.model_types for other in (SIGLIP, CLIP) if other != kind):
         raise BadInput(
             f"{home}: the vision tower is of type {short(model_type)} and this model has a "
             f"{kind.name} tower; give that one ({kind.example})."
@@ -100,24 +100,14 @@ def _vision_config(value: Any, where: str) -> Config:
     return {**(value or {}), **(inner or {})}
 
 
-def _named_tower(config: Config) -> Config:
-    """`…-patch14-384` at the end of the tower's name is its resolution; without one it is 224."""
-    named = re.search(r"patch([0-9]{1,4})(?:-([0-9]{1,4}))?$", str(config.get("mm_vision_tower")))
-    if named is None:
+def named_tower(config: Config) -> Config:
+    """`…-patch14-384` at the end of the tower's name is its resolution; openai's CLIPs without one
+    have 224."""
+    name = str(config.get("mm_vision_tower"))
+    named = re.search(r"(clip-vit-\w+-)?patch([0-9]{1,4})(?:-([0-9]{1,4}))?$", name)
+    if named is None or not (named[1] or named[3]):
         return {}
-    return {"patch_size": int(named[1]), "image_size": int(named[2] or 224)}
-
-
-def _check_named(config: Config, separate: Config, where: str, tower_where: str) -> None:
-    """That a separate tower has the resolution that the name of the one it stands for says."""
-    named = _named_tower(config)
-    wrong = [key for key in named if separate.get(key, named[key]) != named[key]]
-    if wrong:
-        raise BadInput(
-            f"{where} names the vision tower {short(config['mm_vision_tower'])}, and {tower_where} "
-            f"says {wrong[0]} {short(separate[wrong[0]])}; give the tower that this checkpoint was "
-            "trained with."
-        )
+    return {"patch_size": int(named[2]), "image_size": int(named[3] or 224)}
 
 
 def _used_layers(config: Config, layers: int, where: str) -> int:

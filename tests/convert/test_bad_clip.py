@@ -120,12 +120,15 @@ def test_a_tower_with_another_number_of_patches(tmp_path: Path) -> None:
 
 
 def test_a_tower_of_another_size_than_the_name_says(tmp_path: Path) -> None:
-    """LLaVA's projector takes any number of patches, so nothing else would show it."""
+    """LLaVA's projector takes any number of patches, so nothing else would show it; and a tower
+    that was trained further may take another."""
     checkpoint = made(tmp_path, "llava", tower="separate")
-    name = "openai/clip-vit-large-patch14-336"
+    tower, name = tower_of(checkpoint), "openai/clip-vit-large-patch14-336"
+    plain = run_export(checkpoint, tmp_path / "plain", bits=(16,), tower=tower)
     edit_json(checkpoint / "config.json", lambda c: c.update(mm_vision_tower=name))
-    parts = (name, "patch_size 2", "give the tower")
-    refused(checkpoint, tmp_path / "out", *parts, tower=tower_of(checkpoint))
+    named = run_export(checkpoint, tmp_path / "named", bits=(16,), tower=tower)
+    assert not any("names the vision tower" in note for note in plain.notes)
+    assert any(f"{name}, and the one that was given takes 48" in note for note in named.notes)
 
 
 def test_a_siglip_tower(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
 from imp_deploy.convert.families.llava import HF, flatten
 from imp_deploy.convert.model import read_model
+from imp_deploy.convert.tower_config import named_tower
 from tests.checkpoints import make_checkpoint
 from tests.small import edit_json, run_export
 
@@ -91,3 +92,21 @@ def test_a_class_token_is_not_exact_in_stock_llama_cpp(tmp_path: Path) -> None:
     exported = run_export(checkpoint, tmp_path / "out", bits=(16,))
     assert not exported.bundle.preprocess.stock_exact
     assert any("25814" in note for note in exported.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("openai/clip-vit-large-patch14-336", (14, 336)),
+        ("openai/clip-vit-large-patch14", (14, 224)),
+        ("/models/clip-vit-base-patch32", (32, 224)),
+        ("google/siglip-so400m-patch14-384", (14, 384)),
+        ("my-siglip-patch14", None),
+        ("a-tower", None),
+        (None, None),
+    ],
+)
+def test_what_the_name_of_a_tower_says(name: str | None, sizes: tuple[int, int] | None) -> None:
+    """Checkpoints that hold a tower and do not describe it mean the one that they name."""
+    said = named_tower({"mm_vision_tower": name})
+    assert (tuple(said.values()) or None) == sizes
