@@ -61,7 +61,8 @@ def command(
             if row.vision_bits != 16:
                 variant += f" v{row.vision_bits}"
             tokens = f"{row.tokens_equal} of {row.tokens}"
-            if row.tokens_equal < row.tokens and row.tokens_agree:
+            exact = row.bits == row.vision_bits == 16
+            if exact and row.tokens_equal < row.tokens and row.tokens_agree:
                 tokens += "\n(tie)"
             shown.add_row(
                 f"{row.image}\n{row.size[0]}x{row.size[1]}",
