@@ -41,7 +41,7 @@ class _Rows:
 
 def require_settings(base: Config, adapter: Adapter, folder: Path) -> None:
     """That one of the two says what the multimodal model is."""
-    plain = {kind for family in FAMILIES for kind in family.base_types}
+    plain = [kind for family in FAMILIES for kind in family.base_types]
     if adapter.config is None and base.get("model_type") in plain:
         raise BadInput(
             f"{adapter.folder} has no config.json, and its base {folder} is a language model "
