@@ -11,9 +11,9 @@ from imp_deploy.errors import BadInput
 def mmproj_metadata(model: Model, resolution: int) -> dict[str, Any]:
     """Keys of the mmproj.
 
-    Two of them make stock libmtmd compute what these models compute, and nothing reports it when
-    they are missing: without `feature_layer` the last block is skipped, and without the empty
-    pinpoint list pictures are padded instead of squashed.
+    Two of them decide what libmtmd computes, and nothing reports it when they are missing: without
+    `feature_layer` the last block is skipped, and without the empty pinpoint list pictures that
+    are to be squashed are padded.
     """
     tower = model.tower
     values: dict[str, Any] = {
@@ -36,10 +36,6 @@ def mmproj_metadata(model: Model, resolution: int) -> dict[str, Any]:
     if model.mode == "squash":
         values["clip.vision.image_grid_pinpoints"] = [0, 0]
     return values
-
-
-def visual_tokens(model: Model, resolution: int) -> int:
-    return (resolution // model.tower.patch // model.projector.stride) ** 2
 
 
 def check_resolutions(model: Model, wanted: tuple[int, ...] | None) -> tuple[int, ...]:

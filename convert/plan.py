@@ -14,7 +14,7 @@ from imp_deploy.bundle import BundleFile
 from imp_deploy.convert.layout import OutputFile, Slot, lay_out
 from imp_deploy.convert.low_rank import Part
 from imp_deploy.convert.mapping import Mapped
-from imp_deploy.convert.mmproj import check_resolutions, mmproj_metadata, visual_tokens
+from imp_deploy.convert.mmproj import check_resolutions, mmproj_metadata
 from imp_deploy.convert.model import Model
 from imp_deploy.convert.quantization import TABLE, llm_type, vision_type
 from imp_deploy.convert.tensor import Tensor
@@ -23,7 +23,7 @@ from imp_deploy.convert.towers.base import POSITIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`resolutions` None: 384 and 196, as far as the checkpoint has them."""
+    """`resolutions` None: the checkpoint's own, and what is usual in its family."""
 
     bits: tuple[int, ...] = (16, 8, 4)
     resolutions: tuple[int, ...] | None = None
@@ -160,7 +160,7 @@ def _vision_file(model: Model, resolution: int, bits: int, scratch: Path) -> Out
         sha256="",
         resolution=resolution,
         resized_from=tower.image_size if resolution != tower.image_size else None,
-        visual_tokens=visual_tokens(model, resolution),
+        visual_tokens=model.projector.visual_tokens(resolution, tower.patch),
     )
     tensors = []
     for m in model.vision:

@@ -23,6 +23,10 @@ class Projector:
     stride: int = 1
     grid: int | None = None
 
+    def visual_tokens(self, side: int, patch: int) -> int:
+        """Of a square picture, with sides in pixels."""
+        return (side // patch // self.stride) ** 2
+
 
 def sizes(vision: int, hidden: int) -> Mapping[str, int]:
     """`vision`: the tower's width; `hidden`: the language model's; `squeezed`: the inner width of

@@ -127,7 +127,7 @@ def _projector(family: Family, projector: Projector) -> SupportedProjector:
     return SupportedProjector(
         name=projector.name,
         resolutions=tuple(
-            Resolution(pixels=s, visual_tokens=(s // patch // projector.stride) ** 2) for s in sides
+            Resolution(pixels=s, visual_tokens=projector.visual_tokens(s, patch)) for s in sides
         ),
         other_resolutions=projector.grid is None,
     )

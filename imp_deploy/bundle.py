@@ -31,7 +31,8 @@ class Source:
 
     `weights_sha256`: over every tensor of the checkpoint, independent of shards and file names.
     `settings_sha256`: over the configuration and tokenizer files.
-    `stamp`: over names, sizes and times of the input files; equal stamps need no second look.
+    `stamp`: over names, sizes, times and places of the input files; equal stamps need no second
+    look.
     `base`: of a LoRA adapter, the model that it was merged into.
     """
 
