@@ -24,16 +24,7 @@ from pathlib import Path
 
 _STARTUP_SECONDS = 30.0
 _WINDOW = (24, 80, 0, 0)  # rows and columns, until the host says others
-_HANG_UP_SECONDS = 2.0
 _LOST_STATUS = 255  # what a host gets when the shell died without a status of its own
-
-
-def is_running(pid: int) -> bool:
-    """Not so of one that ended and whose parent has not asked yet."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return text[text.rindex(")") + 2 :].split()[0] != "Z"
-    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,22 +142,15 @@ class Guest:
             fcntl.ioctl(self._ways.stdin, termios.TIOCSWINSZ, size)
 
     def hang_up(self) -> None:
-        """What a phone does when the host went away: SIGHUP for the command and its shell. Sent
-        again while they live, because under ptrace one may get lost; who ignores it, goes on."""
+        """What a phone does when the host went away: SIGHUP for the command's shell."""
         lines = self._lines(1, _STARTUP_SECONDS)
         if not lines or self.dead():
             return
         shell = int(lines[0])
-        pids = [shell]
         with contextlib.suppress(OSError):
             children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-            pids = [*map(int, children), shell]
-        end = time.monotonic() + _HANG_UP_SECONDS
-        while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < end:
-            for pid in left:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGHUP)
-            time.sleep(0.05)
+            for pid in (*map(int, children), shell):
+                os.kill(pid, signal.SIGHUP)
 
     def release(self) -> None:
         with self._lock:
