@@ -182,6 +182,7 @@ def _before() -> None:
     survives the phone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a full disk is an error of write(), not an end
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a server under nohup ignores
 
 
 def strike(pid: int, number: int) -> None:

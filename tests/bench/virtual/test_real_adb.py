@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_command_ends_when_the_host_goes_away(adb: Adb, phone: Running) -> None:
     held.kill()
     held.wait()
     wait(lambda: not Path(f"/proc/{pid}").exists(), 10)
+
+
+def test_a_server_under_nohup(adb_server: dict[str, str], tmp_path: Path) -> None:
+    """It ignores SIGHUP, and its programs would inherit that: none would end with its host."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with powered(Settings(folder=tmp_path / "state")) as phone:
+            adb = Adb(adb_server, phone.serial)
+            adb.run("connect", phone.serial)
+            assert adb.shell("kill -HUP $$; echo alive").stdout == b""
+            adb.disconnect()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_refused_key_is_unauthorized_until_it_is_accepted(
