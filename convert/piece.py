@@ -60,15 +60,17 @@ def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -
     tensor = work.source
     raw = read_rows(tensor, piece.first, piece.count, sources[tensor.path])
     digest = hashlib.sha256(raw.data).digest()
-    values = _Values(tensor, tensor.dtype, raw.view(_ELEMENTS[tensor.dtype]))
+    elements: Array = raw.view(_ELEMENTS[tensor.dtype])
+    dtype, adapter = tensor.dtype, None
     if work.parts:
-        merged = np.array(values.exact).reshape(piece.count, tensor.columns)
-        added = low_rank.add(merged, piece.first, work.parts, sources)
+        exact = _Values(tensor, dtype, elements).exact
+        elements = np.array(exact).reshape(piece.count, tensor.columns)
+        added = low_rank.add(elements, piece.first, work.parts, sources)
         digest = hashlib.sha256(digest + added).digest()
-        adapter = work.parts[0].low_rank.a.path
-        values = _Values(tensor, "F32", merged.reshape(-1), adapter)
+        dtype, adapter = "F32", work.parts[0].low_rank.a.path
     if work.heads:
-        values = values.in_pairs(tensor.rows // work.heads)
+        elements = _in_pairs(elements, tensor.rows // work.heads, tensor.columns)
+    values = _Values(tensor, dtype, elements.reshape(-1), adapter)
     start = piece.first * tensor.columns
     for target in work.targets:
         slot = target.slot
@@ -80,6 +82,13 @@ def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -
         offset = slot.offset + ggml.nbytes(slot.kind, start)
         _write(targets[target.file], data, offset)
     return digest
+
+
+def _in_pairs(elements: Array, head: int, columns: int) -> Array:
+    """The rows of every head of `head` rows in the order that llama.cpp rotates: the first of the
+    first half, the first of the second half, and so on."""
+    rows = elements.reshape(-1, 2, head // 2, columns)
+    return np.ascontiguousarray(rows.swapaxes(1, 2))
 
 
 class _Values:
@@ -94,7 +103,6 @@ class _Values:
     ) -> None:
         self._tensor = tensor
         self._dtype = dtype
-        self._elements = elements
         self._adapter = adapter
         self._half: Array | None = elements if dtype == "F16" else None
         self._exact: Array | None = elements if dtype == "F32" else None
@@ -122,13 +130,6 @@ class _Values:
     def _cure(self) -> str:
         files = "it" if self._adapter is None else "both"
         return f"download {files} again"
-
-    def in_pairs(self, head: int) -> _Values:
-        """The same with the rows of every head of `head` rows in the order that llama.cpp rotates:
-        the first of the first half, the first of the second half, and so on."""
-        rows = self._elements.reshape(-1, 2, head // 2, self._tensor.columns)
-        pairs = np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(-1)
-        return _Values(self._tensor, self._dtype, pairs, self._adapter)
 
     @property
     def exact(self) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,10 @@ import pytest
 
 from imp_deploy.convert.hub import locate
 from tests.checkpoints import Sizes, make_checkpoint, tower_of
-from tests.small import edit_json, edit_weights, refused, run_export
+from tests.small import SMALL, edit_json, edit_weights, refused, run_export
 
 # 24 x 24 patches, which LDP needs, of two pixels each.
-SIZES = Sizes(
-    hidden=64,
-    layers=1,
-    heads=2,
-    inner=96,
-    vision_hidden=32,
-    vision_inner=40,
-    vision_layers=2,
-    vision_heads=2,
-    patch=2,
-)
+SIZES = replace(SMALL, patch=2)
 SIDE = 48
 
 
@@ -107,7 +98,7 @@ def test_a_tower_of_another_width(family: str, stated: bool, tmp_path: Path) -> 
     checkpoint = made(tmp_path, family, tower="separate")
     if not stated:
         edit_json(checkpoint / "config.json", lambda c: c.pop("mm_hidden_size"))
-    wider = Sizes(**{**vars(SIZES), "vision_hidden": 64})
+    wider = replace(SIZES, vision_hidden=64)
     tower = separate(tmp_path, family, wider, SIDE)
     refused(checkpoint, tmp_path / "out", "32", "64", "tower", tower=tower)
 
