@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo demo-phone test lint types unit package phone gate baseline measured picture clean \
-	bench-export bench-push bench-harness bench-eval
+	bench-export bench-vision bench-total bench-four-bits bench-push bench-harness bench-eval
 
 demo: $(VENV)/base
 	@echo "==> Exporting the demo checkpoint"
@@ -111,10 +111,20 @@ picture: $(VENV)/base
 	rm -rf demo-out
 	$(BIN)/python docs/picture.py docs/demo.svg
 
-# A random checkpoint of Imp-3B's size to all files: time and peak memory. Needs 25 GB in BENCH.
+# The four tables of docs/performance.md, side by side with llama.cpp's own programs. Checkpoints of
+# Imp-3B's size are made once, in BENCH; exporting them needs 30 GB there. Nothing else may run.
 BENCH ?= build/bench
-bench-export: $(VENV)/base
-	$(BIN)/python -m imp_deploy.bench.full_size $(BENCH)
+bench-export: $(VENV)/test
+	$(BIN)/python -m imp_deploy.bench.speed.export --folder $(BENCH)
+
+bench-vision: $(VENV)/base
+	$(BIN)/python -m imp_deploy.bench.speed.vision --folder $(BENCH)
+
+bench-total: $(VENV)/base
+	$(BIN)/python -m imp_deploy.bench.speed.total --folder $(BENCH)
+
+bench-four-bits: $(VENV)/base
+	$(BIN)/python -m imp_deploy.bench.four_bits $(BENCH)/four-bits
 
 # A 200 MB push to the virtual phone: the real adb and ours, by turns.
 bench-push: $(VENV)/base

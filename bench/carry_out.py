@@ -4,7 +4,7 @@ files up to date."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from imp_deploy.bench.subject import Subject
 from imp_deploy.bundle import Variant
 from imp_deploy.errors import DeviceError
 from imp_deploy.progress import Progress, Stages
-from imp_deploy.results import Failure, Result
+from imp_deploy.results import Failure, Protocol, Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,13 @@ def carry_out(work: Work, run: dict[Path, Result], files: dict[Path, Result]) ->
     left = _left(work, run)
     first = next(iter(run.values()))
     folder = work.folder(first.run)
+    protocols = {
+        plan.variant_key(work.variants[path]): result.protocol for path, result in run.items()
+    }
     lock = Lock(work.session.device, work.shown.say)
     work.session.call(lambda _device: lock.take())  # of two calls, one begins
     try:
-        _start(work, folder, left, first)
+        _start(work, folder, left, protocols)
     finally:
         lock.release()
     work.shown.measuring.start(work.session.name, len(left))
@@ -108,10 +111,17 @@ def _left(work: Work, run: dict[Path, Result]) -> tuple[Repetition, ...]:
     return tuple(r for r in every if (r.group, r.round) not in held)
 
 
-def _start(work: Work, folder: RunFolder, left: Sequence[Repetition], result: Result) -> None:
+def _start(
+    work: Work,
+    folder: RunFolder,
+    left: Sequence[Repetition],
+    protocols: Mapping[str, Protocol],
+) -> None:
     """A new attempt at the repetitions that the device has no sample of either, unless one is at
-    work, or nothing is missing."""
-    session, subject, protocol = work.session, work.subject, result.protocol
+    work, or nothing is missing. `protocols`: by the repetitions' group; they differ only in how the
+    model is computed."""
+    session, subject = work.session, work.subject
+    protocol = next(iter(protocols.values()))
     if session.call(lambda d: detached.running(d, folder.path)):
         work.shown.say(f"{session.name}: a measurement is at work already; going on with it")
         return
@@ -124,7 +134,9 @@ def _start(work: Work, folder: RunFolder, left: Sequence[Repetition], result: Re
     if not missing:
         return
     jobs = {
-        r.job_file: plan.job_text(r, protocol, subject.bundle, subject.filled, work.places)
+        r.job_file: plan.job_text(
+            r, protocols[r.group], subject.bundle, subject.filled, work.places
+        )
         for r in missing
     }
     text = plan.plan_text(missing, protocol, work.settings.timeout, folder.path)

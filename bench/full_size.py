@@ -38,10 +38,11 @@ VISION = {
 SHARD_BYTES = 1 << 30
 
 
-def shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every tensor of the checkpoint in the hub's naming, the tower with the layers it uses."""
+def shapes(layers: int = LAYERS) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the checkpoint in the hub's naming, the tower with the layers it uses;
+    `layers` of the language model."""
     yield "transformer.embd.wte.weight", (ROWS, HIDDEN)
-    for i in range(LAYERS):
+    for i in range(layers):
         block = f"transformer.h.{i}"
         for name, out, into in (
             ("mixer.Wqkv", 3 * HIDDEN, HIDDEN),
@@ -79,8 +80,9 @@ def shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{block}.mlp.{name}.bias", (out,)
 
 
-def make_checkpoint(folder: Path) -> None:
-    """Random F16 weights in shards of a gigabyte; the demo's tokenizer in the first rows."""
+def make_checkpoint(folder: Path, layers: int = LAYERS) -> None:
+    """Random F16 weights in shards of a gigabyte; the demo's tokenizer in the first rows. With
+    fewer `layers` of the language model, the tower and its projector are still of full size."""
     write_demo(folder, force=True)
     (folder / "model.safetensors").unlink()
     rng = np.random.default_rng(0)
@@ -88,7 +90,7 @@ def make_checkpoint(folder: Path) -> None:
     shard: dict[str, Any] = {}
     index: dict[str, str] = {}
     size = number = 0
-    for name, shape in [*shapes(), ("", ())]:
+    for name, shape in [*shapes(layers), ("", ())]:
         if not name or size > SHARD_BYTES:
             number += 1
             file = f"model-{number:05d}.safetensors"
@@ -101,7 +103,7 @@ def make_checkpoint(folder: Path) -> None:
     config = hub_config() | {
         "vocab_size": ROWS,
         "n_embd": HIDDEN,
-        "n_layer": LAYERS,
+        "n_layer": layers,
         "n_head": 32,
         "n_inner": INNER,
         "rotary_dim": 32,
@@ -109,8 +111,31 @@ def make_checkpoint(folder: Path) -> None:
         "mm_hidden_size": WIDTH,
         "vision_tower_config": VISION,
     }
-    (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def have_checkpoint(folder: Path, layers: int = LAYERS) -> Path:
+    """`folder` with the checkpoint in it, made unless it is there whole."""
+    if not _whole(folder, layers):
+        # In a process of its own: a child's peak memory begins at its parent's.
+        process = multiprocessing.get_context("spawn").Process(
+            target=make_checkpoint, args=(folder, layers)
+        )
+        process.start()
+        process.join()
+        if not _whole(folder, layers):
+            raise SystemExit(f"{folder} could not be made; see above.")
+    return folder
+
+
+def _whole(folder: Path, layers: int) -> bool:
+    """The demo's own config.json lies there while the weights are written."""
+    try:
+        found: bool = json.loads((folder / "config.json").read_text())["n_layer"] == layers
+    except FileNotFoundError:
+        return False
+    return found and (folder / "model.safetensors.index.json").is_file()
 
 
 def measure(checkpoint: Path, out: Path, *options: str) -> dict[str, Any]:
@@ -135,14 +160,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the checkpoint and the bundle go")
     parser.add_argument("options", nargs="*", help="for `export`, after --")
     chosen = parser.parse_args()
-    checkpoint = chosen.folder / "Imp-3B"
-    if not (checkpoint / "config.json").exists():
-        # In a process of its own: a child's peak memory begins at its parent's.
-        process = multiprocessing.get_context("spawn").Process(
-            target=make_checkpoint, args=(checkpoint,)
-        )
-        process.start()
-        process.join()
+    checkpoint = have_checkpoint(chosen.folder / "Imp-3B")
     print(json.dumps(measure(checkpoint, chosen.folder / "bundle", *chosen.options), indent=1))
 
 

@@ -21,14 +21,20 @@ _OF_DEVICE = ("serial", "model", "soc", "abi", "fingerprint", "emulated")
 
 
 def result_path(out: Path, result: Result) -> Path:
-    """`Imp-3B-4bit-196-SERIAL.json`; an 8- or 4-bit tower is named as well."""
-    return path_of(out, result.bundle.name, result.variant, result.device.serial)
+    """`Imp-3B-4bit-196-SERIAL.json`; an 8- or 4-bit tower is named as well, and that the text was
+    cached or the settings tuned, which are measurements of their own."""
+    protocol = result.protocol
+    marks = ("-cached" if protocol.cached_text else "") + ("-tuned" if protocol.settings else "")
+    return path_of(out, result.bundle.name, result.variant, result.device.serial, marks=marks)
 
 
-def path_of(out: Path, what: str, variant: VariantRecord, device: str = "") -> Path:
-    """`WHAT-4bit-196[-visionN][-DEVICE].json`, whatever characters a user's names hold."""
+def path_of(
+    out: Path, what: str, variant: VariantRecord, device: str = "", *, marks: str = ""
+) -> Path:
+    """`WHAT-4bit-196[-visionN][MARKS][-DEVICE].json`, whatever characters a user's names hold."""
     tower = f"-vision{variant.vision_bits}" if variant.vision_bits != 16 else ""
-    name = f"{what}-{variant.bits}bit-{variant.resolution}{tower}{device and f'-{device}'}.json"
+    place = f"{tower}{marks}{device and f'-{device}'}"
+    name = f"{what}-{variant.bits}bit-{variant.resolution}{place}.json"
     # A device of `tcp:` has colons and dots in its serial.
     return out / re.sub(r"[^\w.-]+", "_", name)
 

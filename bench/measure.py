@@ -16,6 +16,7 @@ from imp_deploy.bench.programs import Program
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings, protocol_for
 from imp_deploy.bench.subject import Subject, bundle_record, variant_record
+from imp_deploy.bench.tune import choice
 from imp_deploy.bundle import Variant
 from imp_deploy.errors import DeviceError
 from imp_deploy.files import full_disk_is_bad_input
@@ -42,13 +43,25 @@ def measure(
     """Writes a result file per variant into `out`, anew after every sample. What the files there
     hold already is not measured again, unless `force`; an interrupted measurement goes on.
 
-    Raises `DeviceError` when it cannot begin."""
+    Raises `DeviceError` when it cannot begin, and `BadInput` for tuned settings that there are none
+    of."""
     with full_disk_is_bad_input(out):
         out.mkdir(parents=True, exist_ok=True)
     device = session.call(describe.describe)
     program = programs.program_for(device, shown.measuring, ndk=settings.ndk)
     protocol = protocol_for(settings, device, subject.picture_sha256)
-    fresh = [_fresh(subject, variant, device, program, protocol) for variant in subject.variants]
+    fresh = [
+        _fresh(
+            subject,
+            variant,
+            device,
+            program,
+            choice.require(device, subject.bundle, variant, program.sha256).applied(protocol)
+            if settings.tuned
+            else protocol,
+        )
+        for variant in subject.variants
+    ]
     with kept.alone(out, device.serial):
         found = kept.sort_out(out, fresh, force=force)
         files = {kept.result_path(out, result): result for result in found}

@@ -16,14 +16,16 @@ RESULTS = "results.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Repetition:
-    """One run of the runner: a round of a variant."""
+    """One run of the runner: a round of a variant. `label`: which settings it runs with, where the
+    rounds of several are carried out together."""
 
     round: int
     variant: Variant
+    label: str = ""
 
     @property
     def group(self) -> str:
-        return variant_key(self.variant)
+        return variant_key(self.variant) + (self.label and f"-{self.label}")
 
     @property
     def id(self) -> str:
@@ -72,8 +74,11 @@ def job_text(
     bundle: Bundle,
     filled_prompt: str,
     places: Mapping[str, str],
+    *,
+    logits: str | None = None,
 ) -> str:
-    """`places`: where on the device the file with a SHA-256 lies."""
+    """`places`: where on the device the file with a SHA-256 lies. `logits`: a file there that gets
+    those behind every token of the answer."""
     variant = repetition.variant
     resolution = variant.vision.resolution
     assert resolution is not None
@@ -86,6 +91,7 @@ def job_text(
         mode=bundle.preprocess.mode,
         ignore_eog=True,
         text_tokens=protocol.text_tokens,
+        logits=None if logits is None else PurePosixPath(logits),
     )
     return runner.job_text(
         runner.Job(
@@ -97,5 +103,7 @@ def job_text(
             cpu_mask=protocol.cpu_mask,
             warmup=True,
             sample_ms=protocol.sample_milliseconds,
+            keep_text=protocol.cached_text,
+            settings=protocol.settings or runner.RunSettings(),
         )
     )

@@ -13,6 +13,7 @@ from imp_deploy.bench.device import Device, quoted
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import Settings, protocol_for
 from imp_deploy.bench.subject import Subject
+from imp_deploy.bench.tune import choice
 from imp_deploy.errors import DeviceError
 from imp_deploy.progress import Progress
 from imp_deploy.results import DeviceRecord
@@ -24,13 +25,17 @@ _TIMEOUT = 900.0  # seconds; the slowest phone of the paper answers in two minut
 def ask(
     session: Session, subject: Subject, settings: Settings, *, max_tokens: int, progress: Progress
 ) -> tuple[Answer, DeviceRecord]:
-    """The answer, and what gave it. `subject`: with one variant. Greedy decoding."""
+    """The answer, and what gave it. `subject`: with one variant. Greedy decoding. With
+    `settings.tuned` as `tune` found it to be best, where it has been there."""
     device = session.call(describe.describe)
     require_idle(session, [])
     program = programs.program_for(device, progress, ndk=settings.ndk)
     places = bring(session, subject, program, progress, session.say).paths
     protocol = protocol_for(settings, device, subject.picture_sha256)
     (variant,) = subject.variants
+    if settings.tuned and (found := choice.find(device, subject.bundle, variant, program.sha256)):
+        protocol = found.applied(protocol)
+        session.say("With the settings that `imp-deploy tune` keeps; --threads leaves them aside.")
     step = runner.Step(
         id="question",
         image=PurePosixPath(places[subject.picture_sha256]),
@@ -44,6 +49,7 @@ def ask(
         mmproj=PurePosixPath(places[variant.vision.sha256]),
         threads=protocol.threads,
         cpu_mask=protocol.cpu_mask,
+        settings=protocol.settings or runner.RunSettings(),
         stop=subject.bundle.prompt.stop,
         steps=(step,),
     )

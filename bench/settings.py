@@ -25,12 +25,14 @@ SAMPLE_MILLISECONDS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`bits`, `resolutions`, `vision_bits` None: all in the bundle (vision: the 16-bit tower, or
-    the nearest). `prompt`, `image` None: the built-in ones. `text_tokens` None: the paper's 41, or
-    the prompt's own length where `prompt` is given. `threads` None and `cpu_mask` None: the big
-    cores (one thread on emulated phones). `cooldown` in degrees Celsius, 0 for no rest; None: 40
-    on phones, none on the host. `timeout` in seconds, for one repetition. `ndk`: the runner that
-    `build android-ndk` made."""
+    """`bits`, `resolutions`, `vision_bits` None: all in the bundle (vision: the tower that goes
+    with the language model's bits, or the nearest). `prompt`, `image` None: the built-in ones.
+    `text_tokens` None: the paper's 41, or the prompt's own length where `prompt` is given.
+    `threads` None and `cpu_mask` None: the big cores (one thread on emulated phones). `cooldown`
+    in degrees Celsius, 0 for no rest; None: 40 on phones, none on the host. `timeout` in seconds,
+    for one repetition. `ndk`: the runner that `build android-ndk` made. `cached_text`: the text
+    before the image is in the cache before each repetition begins. `tuned`: with the settings that
+    `tune` keeps of the device and the variant."""
 
     bits: tuple[int, ...] | None = None
     resolutions: tuple[int, ...] | None = None
@@ -47,6 +49,8 @@ class Settings:
     cooldown_seconds: float = DEFAULT_COOLDOWN_SECONDS
     timeout: float = DEFAULT_TIMEOUT
     ndk: bool = False
+    cached_text: bool = False
+    tuned: bool = False
 
     @property
     def question(self) -> str:
@@ -64,7 +68,8 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
         cooldown = 0.0 if record.kind == "host" else DEFAULT_COOLDOWN
     lengths = (text_tokens, settings.generated_tokens)
     counts_suffice = settings.warmups >= WARMUPS and settings.repetitions >= REPETITIONS
-    paper = lengths == (PAPER_TEXT_TOKENS, PAPER_GENERATED_TOKENS) and counts_suffice
+    same = lengths == (PAPER_TEXT_TOKENS, PAPER_GENERATED_TOKENS) and not settings.cached_text
+    paper = same and counts_suffice
     return Protocol(
         name="paper" if paper else "custom",
         text_tokens=text_tokens,
@@ -78,6 +83,7 @@ def protocol_for(settings: Settings, record: DeviceRecord, image_sha256: str) ->
         sample_milliseconds=SAMPLE_MILLISECONDS,
         prompt=settings.question,
         image_sha256=image_sha256,
+        cached_text=settings.cached_text,
     )
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from imp_deploy import bundle as bundles
 from imp_deploy import llama, prompt
 from imp_deploy.bundle import MANIFEST, Bundle, BundleFile, LlamaCpp, Preprocess, Source
-from imp_deploy.convert import ggml, identity, notes, partial
+from imp_deploy.convert import ggml, identity, notes, partial, recipes
 from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.model import Model, read_model
 from imp_deploy.convert.plan import Options, Plan, Target, make_plan
-from imp_deploy.convert.stream import combine, hash_weights, stream
+from imp_deploy.convert.stream import combine, hash_weights, in_file_order, stream
 from imp_deploy.errors import BadInput, ImpError
 from imp_deploy.files import (
     full_disk_is_bad_input,
@@ -74,6 +74,9 @@ def export(
         plan = make_plan(model, options, out)
         found = None if force else _existing(out, plan, source, model, progress)
         existing = None if found is None else _whole_part(out, found, progress)
+        if existing is not None:
+            recipes.require_same(out, existing, plan.files)
+            identity.require_same_form(out, existing, plan.files)
         kept = _kept(plan, existing)
         todo = _without(plan, set(kept))
         said = notes.notes(model, plan)
@@ -101,29 +104,31 @@ def _write(
     out: Path, plan: Plan, source: Source, progress: Progress
 ) -> tuple[list[BundleFile], str]:
     """Fills the unfinished files; returns their manifest entries and the weights' hash."""
-    names = [f.about.path for f in plan.files]
-    key = hashlib.sha256(repr((source, names, _headers(plan))).encode()).hexdigest()
-    tensors = {w.source.name for w in plan.work}
-    with partial.open_partial(out, plan.files, key, tensors) as journal:
-        todo = [w for w in plan.work if w.source.name not in journal.finished]
-        progress.start("exporting", sum(w.source.nbytes for w in todo))
+    work = in_file_order(plan.work)
+    with partial.open_partial(out, plan.files, _key(plan, source), work) as journal:
+        progress.start("exporting", sum(w.source.nbytes for w in journal.todo))
         try:
-            stream(todo, journal.handles, journal.done, progress.advance)
+            digests = stream(journal.todo, journal.outputs, journal.done, progress.advance)
         finally:
             journal.commit()
         finished = dict(journal.finished)
-    return _verified(out, plan.files, progress), combine(finished, plan.work)
+    return _verified(out, plan.files, digests, progress), combine(finished, plan.work)
 
 
-def _headers(plan: Plan) -> list[str]:
-    return [hashlib.sha256(file.header).hexdigest() for file in plan.files]
+def _key(plan: Plan, source: Source) -> str:
+    """What unfinished files must have in common to go on with."""
+    files = [(file.about, hashlib.sha256(file.header).hexdigest()) for file in plan.files]
+    return hashlib.sha256(repr((source, files)).encode()).hexdigest()
 
 
-def _verified(out: Path, files: Sequence[OutputFile], progress: Progress) -> list[BundleFile]:
-    """Has llama.cpp read every finished file, and hashes it."""
+def _verified(
+    out: Path, files: Sequence[OutputFile], digests: Sequence[str | None], progress: Progress
+) -> list[BundleFile]:
+    """Has llama.cpp read every finished file's header; `digests` of the files, None where it is not
+    known because an earlier run has finished the file."""
     progress.start("verifying", sum(file.size for file in files))
-
-    def check(file: OutputFile) -> BundleFile:
+    entries = []
+    for file, digest in zip(files, digests, strict=True):
         path = _place(out, file)
         wanted = {name: (slot.kind.value, slot.offset) for name, slot in file.slots.items()}
         if ggml.tensors_of(path) != wanted or path.stat().st_size != file.size:
@@ -132,12 +137,10 @@ def _verified(out: Path, files: Sequence[OutputFile], progress: Progress) -> lis
                 f"{path} does not read back as it was written; check the disk, then run the same "
                 "command again."
             )
-        digest = sha256_of(path)
+        digest = digest or sha256_of(path)
         progress.advance(file.size)
-        return dataclasses.replace(file.about, bytes=file.size, sha256=digest)
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(check, files))
+        entries.append(dataclasses.replace(file.about, bytes=file.size, sha256=digest))
+    return entries
 
 
 def _place(out: Path, file: OutputFile) -> Path:

@@ -35,12 +35,9 @@ _silent = _LOG(lambda _level, _text, _user: None)
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(library_folder() / "libggml-base.so"))
-    rows = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
-    for name in ("ggml_fp16_to_fp32_row", "ggml_bf16_to_fp32_row", "ggml_fp32_to_fp16_row"):
-        function = getattr(library, name)
-        function.argtypes, function.restype = rows, None
-    library.ggml_quantize_init.argtypes = [ctypes.c_int]
-    library.ggml_quantize_init.restype = None
+    rows: list[Any] = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    library.ggml_bf16_to_fp32_row.argtypes = rows
+    library.ggml_bf16_to_fp32_row.restype = None
     library.ggml_quantize_chunk.argtypes = [
         ctypes.c_int,
         ctypes.c_void_p,
@@ -70,11 +67,25 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+@functools.cache
+def _cpu_library() -> ctypes.CDLL:
+    """The part that is compiled for this machine: its F16 conversions are 5 to 10 times as fast as
+    those of the other part, with the same results (compared for every F16 and every F32 value)."""
+    library = ctypes.CDLL(str(library_folder() / "libggml-cpu.so"))
+    for name in ("ggml_cpu_fp16_to_fp32", "ggml_cpu_fp32_to_fp16"):
+        function = getattr(library, name)
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        function.restype = None
+    library.ggml_cpu_init.argtypes, library.ggml_cpu_init.restype = [], None
+    library.ggml_cpu_init()  # makes the tables of processors without such instructions
+    return library
+
+
 def load() -> None:
-    """Loads the library once, before worker threads use it."""
-    library = _library()
-    for kind in (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q6_K):
-        library.ggml_quantize_init(kind.value)
+    """Loads the libraries once, before worker threads use them. The types that we offer need no
+    tables to be made (`ggml_quantize_init` makes those of the IQ types only)."""
+    _library()
+    _cpu_library()
 
 
 def nbytes(kind: GGMLQuantizationType, elements: int) -> int:
@@ -83,7 +94,7 @@ def nbytes(kind: GGMLQuantizationType, elements: int) -> int:
 
 
 def f16_to_f32(source: Array, target: Array) -> None:
-    _library().ggml_fp16_to_fp32_row(source.ctypes.data, target.ctypes.data, source.size)
+    _cpu_library().ggml_cpu_fp16_to_fp32(source.ctypes.data, target.ctypes.data, source.size)
 
 
 def bf16_to_f32(source: Array, target: Array) -> None:
@@ -93,12 +104,15 @@ def bf16_to_f32(source: Array, target: Array) -> None:
 
 def f32_to_f16(source: Array, target: Array) -> None:
     """Rounds to nearest even; what F16 cannot hold becomes infinite."""
-    _library().ggml_fp32_to_fp16_row(source.ctypes.data, target.ctypes.data, source.size)
+    _cpu_library().ggml_cpu_fp32_to_fp16(source.ctypes.data, target.ctypes.data, source.size)
 
 
 def all_finite_f16(values: Array) -> bool:
     """`values`: the raw 16-bit patterns. Not ggml's own check, which prints what it finds."""
-    return bool((values & 0x7FFF).max(initial=0) < 0x7C00)
+    # Infinity and NaN are the largest patterns of either sign; this makes no copy.
+    return bool(
+        values.view(np.int16).max(initial=0) < 0x7C00 and values.max(initial=0) < 0x8000 + 0x7C00
+    )
 
 
 def all_finite_f32(values: Array) -> bool:
@@ -125,12 +139,25 @@ def tensors_of(path: Path) -> dict[str, tuple[int, int]] | None:
         library.gguf_free(file)
 
 
-def quantize(kind: GGMLQuantizationType, source: Array, columns: int) -> Array:
-    """`source` [rows * columns] float32 -> the bytes of the quantized rows."""
+def quantize(
+    kind: GGMLQuantizationType, source: Array, columns: int, importance: Array | None = None
+) -> Array:
+    """`source` [rows * columns] float32 -> the bytes of the quantized rows. `importance`: float32
+    [columns], what an error in each column costs; not for Q8_0, which ignores it."""
+    if importance is not None:
+        assert importance.dtype == np.float32
+        assert importance.shape == (columns,)
+        assert importance.flags.c_contiguous
     rows = source.size // columns
     target = np.empty(nbytes(kind, source.size), dtype=np.uint8)
     written = _library().ggml_quantize_chunk(
-        kind.value, source.ctypes.data, target.ctypes.data, 0, rows, columns, None
+        kind.value,
+        source.ctypes.data,
+        target.ctypes.data,
+        0,
+        rows,
+        columns,
+        None if importance is None else importance.ctypes.data,
     )
     assert written == target.nbytes, (kind, written, target.nbytes)
     return target

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
+from imp_deploy.bundle import Bundle
 from imp_deploy.convert.checkpoint import ADAPTER_CONFIG
+from imp_deploy.convert.layout import OutputFile
 from imp_deploy.convert.model import Model
 from imp_deploy.convert.vocab import FILES as TOKENIZER_FILES
+from imp_deploy.errors import BadInput
 from imp_deploy.files import sha256_of
 
-# Raised whenever the same checkpoint would give other files than before.
+# Raised whenever the same checkpoint would give other files than before, unless they differ in
+# size, which is seen file by file: then the others of an old bundle stay what they are.
 FORMAT = 1
 
 
@@ -22,6 +28,20 @@ def settings_hash(model: Model) -> str:
             if path.is_file():
                 digest.update(f"{name} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def require_same_form(out: Path, bundle: Bundle, planned: Sequence[OutputFile]) -> None:
+    """That what the bundle in `out` holds of the `planned` files is what we would write. Towers of
+    8 and 4 bits once kept matrices at F16 that zeros now widen to whole blocks."""
+    sizes = {file.about.path: file.size for file in planned}
+    for file in bundle.files:
+        size = sizes.get(file.path, file.bytes)
+        if size != file.bytes:
+            raise BadInput(
+                f"{out / file.path} is of another version of imp-deploy ({file.bytes} bytes; this "
+                f"one makes {size} of it); remove this file and run the same command again, or "
+                "overwrite the whole bundle with --force."
+            )
 
 
 def stamp(model: Model) -> str:

@@ -1,11 +1,12 @@
 """Where everything lies in a GGUF file, decided before the first tensor is read.
 
-With header and offsets known, workers can write finished pieces of any tensor into any file at any
-time, so one pass over the checkpoint fills all files.
+With header, order and offsets known, one pass over the checkpoint fills all files from beginning to
+end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,22 @@ class Slot:
     offset: int
 
     @property
+    def columns(self) -> int:
+        """Length of the last axis; 1 for a scalar."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def rows(self) -> int:
+        return math.prod(self.shape[:-1])
+
+    @property
     def nbytes(self) -> int:
         return nbytes(self.kind, int(np.prod(self.shape)))
+
+    @property
+    def end(self) -> int:
+        """The offset behind its last byte."""
+        return self.offset + self.nbytes
 
 
 @dataclass(frozen=True)

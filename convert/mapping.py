@@ -37,11 +37,13 @@ CHECKPOINT = Cures()
 @dataclass(frozen=True)
 class Mapped:
     """A checkpoint's tensor, in the shape that it has in the GGUF, and its name there. `heads`: see
-    `Rule.rotary`; 0 for rows that stay in order. `parts`: what a LoRA adapter adds to it."""
+    `Rule.rotary`; 0 for rows that stay in order. `inner`: the axis along which it is as long as the
+    FFN is wide, if there is one. `parts`: what a LoRA adapter adds to it."""
 
     source: Tensor
     target: str
     heads: int = 0
+    inner: int | None = None
     parts: tuple[Part, ...] = ()
 
 
@@ -194,9 +196,11 @@ def _apply(
             missing.append(rule.source)
             continue
         _check_tensor(tensor, tuple(size(term, sizes) for term in rule.shape), cures)
-        shape = tuple(size(term, sizes) for term in rule.stored or rule.shape)
+        terms = rule.stored or rule.shape
+        shape = tuple(size(term, sizes) for term in terms)
         heads = size(rule.rotary, sizes) if rule.rotary else 0
-        mapped.append(Mapped(replace(tensor, shape=shape), rule.target, heads))
+        inner = terms.index("inner") if "inner" in terms else None
+        mapped.append(Mapped(replace(tensor, shape=shape), rule.target, heads, inner))
     if missing:
         raise BadInput(
             f"{folder} lacks tensors ({len(missing)} in all, the first is {missing[0]}); "

@@ -8,8 +8,8 @@ from imp_deploy.convert.model import Model
 from imp_deploy.errors import BadInput
 
 
-def mmproj_metadata(model: Model, resolution: int) -> dict[str, Any]:
-    """Keys of the mmproj.
+def mmproj_metadata(model: Model, resolution: int, inner: int) -> dict[str, Any]:
+    """Keys of the mmproj; `inner`: the FFN's width in the file, which zeros may have widened.
 
     Two of them decide what libmtmd computes, and nothing reports it when they are missing: without
     `feature_layer` the last block is skipped, and without the empty pinpoint list pictures that
@@ -24,7 +24,7 @@ def mmproj_metadata(model: Model, resolution: int) -> dict[str, Any]:
         "clip.vision.image_size": resolution,
         "clip.vision.patch_size": tower.patch,
         "clip.vision.embedding_length": tower.hidden,
-        "clip.vision.feed_forward_length": tower.inner,
+        "clip.vision.feed_forward_length": inner,
         "clip.vision.block_count": tower.used,
         "clip.vision.attention.head_count": tower.heads,
         "clip.vision.attention.layer_norm_epsilon": tower.epsilon,

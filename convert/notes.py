@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imp_deploy.convert import recipes
 from imp_deploy.convert.adapter import Adapter
 from imp_deploy.convert.model import Model
 from imp_deploy.convert.plan import Plan
+from imp_deploy.convert.quantization import F16, Q8_0, fits
 
 
 def notes(model: Model, plan: Plan) -> tuple[str, ...]:
@@ -36,16 +38,20 @@ def notes(model: Model, plan: Plan) -> tuple[str, ...]:
             )
     if model.adapter is not None:
         found += _other_base(model.adapter, model.checkpoint.folder)
+    sides = dict.fromkeys(f.about.resolution for f in plan.files if f.about.resized_from)
+    for side in sides:
+        files = [f.about for f in plan.files if f.about.resolution == side]
+        found.append(
+            f"{' and '.join(about.path for about in files)} got the position table by "
+            f"interpolation from {files[0].resized_from} pixels; {_retrained(model, side)}, so "
+            "expect less accuracy."
+        )
+    found += recipes.notes(plan)
     for file in plan.files:
         about = file.about
-        if about.resized_from:
-            found.append(
-                f"{about.path} has its position table interpolated from {about.resized_from} "
-                f"pixels; {_retrained(model, about.resolution)}, so expect less accuracy."
-            )
         # Kernels are F16 whatever is asked for.
         matrices = [s for s in file.slots.values() if len(s.shape) == 2]
-        halves = [s.name for s in matrices if s.kind.name == "F16"]
+        halves = [s.name for s in matrices if s.kind == F16 and not fits(Q8_0, s.columns)]
         if about.bits != 16 and halves:
             found.append(
                 f"{about.path} keeps {len(halves)} matrices at F16, because their rows are not "

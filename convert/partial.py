@@ -10,11 +10,14 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence, Set
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imp_deploy.convert.layout import OutputFile
+from imp_deploy.convert.output import Output
 from imp_deploy.convert.plan import Work
 from imp_deploy.files import full_disk_is_bad_input, require_space
 
@@ -24,49 +27,76 @@ _COMMIT_BYTES = 512 << 20
 
 @dataclass
 class Journal:
-    """`finished`: digest by tensor name. `handles`: descriptors of the unfinished files."""
+    """`outputs`: the unfinished files, None for one that has its final name; `todo`: what they
+    lack; `finished`: digest by tensor name."""
 
     folder: Path
-    handles: list[int]
+    outputs: list[Output | None]
+    todo: list[Work]
     finished: dict[str, str]
-    _pending: list[tuple[str, str]] = field(default_factory=list)
+    _thread: ThreadPoolExecutor
+    _pending: deque[tuple[Work, str]] = field(default_factory=deque)
     _pending_bytes: int = 0
+    _running: Future[None] | None = None
 
     def done(self, work: Work, digest: str) -> None:
-        self._pending.append((work.source.name, digest))
+        """The files have been given all bytes of a tensor. Now and then a commit, beside the work:
+        the disk may take its time."""
+        self._pending.append((work, digest))
         self._pending_bytes += work.source.nbytes
         if self._pending_bytes >= _COMMIT_BYTES:
-            self.commit()
+            self._wait()
+            self._pending_bytes = 0
+            self._running = self._thread.submit(self._commit)
 
     def commit(self) -> None:
         """Makes the finished tensors durable, then says so."""
-        for handle in self.handles:
-            os.fdatasync(handle)
+        self._wait()
+        self._commit()
+
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _commit(self) -> None:
+        durable = [None if o is None else o.written for o in self.outputs]
+        for output in self.outputs:
+            if output is not None:
+                os.fdatasync(output.handle)
+        finished = []
+        while self._pending and _covers(durable, self._pending[0][0]):
+            work, digest = self._pending.popleft()
+            finished.append((work.source.name, digest))
         with (self.folder / "journal").open("a") as file:
-            for name, digest in self._pending:
-                file.write(json.dumps([name, digest]) + "\n")
+            file.writelines(json.dumps(entry) + "\n" for entry in finished)
             file.flush()
             os.fsync(file.fileno())
-        self.finished.update(self._pending)
-        self._pending.clear()
-        self._pending_bytes = 0
+        self.finished.update(finished)
+
+
+def _covers(lengths: Sequence[int | None], work: Work) -> bool:
+    """Whether files that are so long hold all of a tensor; None: the whole file."""
+    found = ((lengths[target.file], target.slot.end) for target in work.targets)
+    return all(length is None or end <= length for length, end in found)
 
 
 @contextlib.contextmanager
 def open_partial(
-    out: Path, files: Sequence[OutputFile], key: str, tensors: Set[str]
+    out: Path, files: Sequence[OutputFile], key: str, work: Sequence[Work]
 ) -> Iterator[Journal]:
     """The unfinished files of this very export, new or as an earlier run left them.
 
     `key` identifies checkpoint, options and layout; another key's leftovers are removed, and so are
-    those that lack a file. `tensors`: the names of all that the files are made of.
+    those that lack a file. `work`: all that the files are made of, in their order.
     """
     folder = out / FOLDER
     with full_disk_is_bad_input(folder):
         goes_on = _read_key(folder) == key
         if goes_on:
             finished = _read_finished(folder)
-            goes_on = _all_there(out, files, published=tensors <= finished.keys())
+            published = all(w.source.name in finished for w in work)
+            goes_on = _all_there(out, files, published=published)
         if not goes_on:
             remove(out)
             finished = {}
@@ -78,14 +108,31 @@ def open_partial(
             for file, path in zip(files, paths, strict=True):
                 _create(file, path)
             (folder / "key").write_text(key)
+        count = next((i for i, w in enumerate(work) if w.source.name not in finished), len(work))
+        starts = _ends(work[:count], len(files))
         handles: list[int] = []
         try:
-            # A file that is gone was complete and has its final name already.
-            handles += [os.open(p, os.O_WRONLY) for p in paths if p.exists()]
-            yield Journal(folder, handles, finished)
+            outputs: list[Output | None] = []
+            for file, path, start in zip(files, paths, starts, strict=True):
+                # A file that is gone was complete and has its final name already.
+                if path.exists():
+                    handles.append(os.open(path, os.O_RDWR))
+                    outputs.append(Output(handles[-1], file, start))
+                else:
+                    outputs.append(None)
+            with ThreadPoolExecutor(1) as thread:
+                yield Journal(folder, outputs, list(work[count:]), finished, thread)
         finally:
             for handle in handles:
                 os.close(handle)
+
+
+def _ends(work: Sequence[Work], files: int) -> list[int]:
+    """For each file where the last of the tensors `work` ends; 0 if it holds none of them."""
+    ends = [0] * files
+    for target in (target for w in work for target in w.targets):
+        ends[target.file] = max(ends[target.file], target.slot.end)
+    return ends
 
 
 def _all_there(out: Path, files: Sequence[OutputFile], *, published: bool) -> bool:
@@ -102,11 +149,9 @@ def _size(path: Path) -> int | None:
 
 
 def _create(file: OutputFile, path: Path) -> None:
-    """The file in its full size, with its header: a full disk shows now and not an hour later."""
+    """The file in its full size: a full disk shows now and not an hour later."""
     with path.open("wb") as out:
         os.posix_fallocate(out.fileno(), 0, file.size)
-        out.write(file.header)
-        out.flush()
         os.fsync(out.fileno())
 
 

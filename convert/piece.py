@@ -1,20 +1,20 @@
-"""One piece of one tensor: read once, checked, converted to every type asked for, written."""
+"""One piece of one tensor: read once, checked, converted to every type asked for."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imp_deploy.convert import ggml, low_rank
+from imp_deploy.convert import low_rank
 from imp_deploy.convert.checkpoint import read_rows
-from imp_deploy.convert.plan import Work
+from imp_deploy.convert.plan import Target, Work
 from imp_deploy.convert.positions import interpolate
+from imp_deploy.convert.tensor import ELEMENT_BYTES
 from imp_deploy.convert.values import Array, Values
 
 # A piece takes about 12 bytes per element while it is worked on, once per core. Its size is part
@@ -32,6 +32,32 @@ class Piece:
     first: int
     count: int
 
+    @property
+    def last(self) -> bool:
+        return self.first + self.count >= self.work.source.rows
+
+    @property
+    def offset(self) -> int:
+        """Of its bytes in the source's file."""
+        return self.work.source.offset + self.first * self._row_bytes
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.work.source.columns * ELEMENT_BYTES[self.work.source.dtype]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """`digest`: SHA-256 of the raw bytes that the piece was made of. `data`: for each of the work's
+    targets what follows the bytes of the piece before it."""
+
+    digest: bytes
+    data: tuple[Array, ...]
+
 
 def pieces_of(work: Work) -> Iterator[Piece]:
     tensor = work.source
@@ -45,13 +71,8 @@ def pieces_of(work: Work) -> Iterator[Piece]:
         yield Piece(work, first, min(step, tensor.rows - first))
 
 
-def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -> bytes:
-    """Writes the piece into every target file and returns the SHA-256 of the raw bytes that it was
-    made of.
-
-    `sources`: open file descriptors by path; `targets`: of the output files. Bad values (NaN,
-    infinite, beyond F16) raise.
-    """
+def process(piece: Piece, sources: Mapping[Path, int]) -> Converted:
+    """Bad values (NaN, infinite, beyond F16) raise. `sources`: open file descriptors by path."""
     work = piece.work
     tensor = work.source
     raw = read_rows(tensor, piece.first, piece.count, sources[tensor.path])
@@ -67,17 +88,19 @@ def process(piece: Piece, sources: Mapping[Path, int], targets: Sequence[int]) -
     if work.heads:
         elements = _in_pairs(elements, tensor.rows // work.heads, tensor.columns)
     values = Values(tensor, dtype, elements.reshape(-1), adapter)
-    start = piece.first * tensor.columns
-    for target in work.targets:
-        slot = target.slot
-        if target.grid is not None:
-            table = values.exact.reshape(-1, tensor.columns)
-            data: Array = interpolate(table, *target.grid)
-        else:
-            data = values.of(slot.kind)
-        offset = slot.offset + ggml.nbytes(slot.kind, start)
-        _write(targets[target.file], data, offset)
-    return digest
+    return Converted(digest, tuple(_data(piece, target, values) for target in work.targets))
+
+
+def _data(piece: Piece, target: Target, values: Values) -> Array:
+    if target.grid is not None:
+        table = values.exact.reshape(-1, piece.work.source.columns)
+        return interpolate(table, *target.grid)
+    return values.of(
+        target.slot.kind,
+        more_columns=target.more_columns,
+        more_rows=target.more_rows if piece.last else 0,
+        importance=target.importance,
+    )
 
 
 def _in_pairs(elements: Array, head: int, columns: int) -> Array:
@@ -85,10 +108,3 @@ def _in_pairs(elements: Array, head: int, columns: int) -> Array:
     first half, the first of the second half, and so on."""
     rows = elements.reshape(-1, 2, head // 2, columns)
     return np.ascontiguousarray(rows.swapaxes(1, 2))
-
-
-def _write(handle: int, data: Array, offset: int) -> None:
-    view = data.view(np.uint8).reshape(-1).data
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written

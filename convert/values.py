@@ -31,6 +31,7 @@ class Values:
         self._half: Array | None = elements if dtype == "F16" else None
         self._exact: Array | None = elements if dtype == "F32" else None
         self._rounded: Array | None = None
+        self._made: dict[tuple[GGMLQuantizationType, int, int], Array] = {}
         if dtype == "BF16":
             self._exact = np.empty(elements.size, dtype=np.float32)
             ggml.bf16_to_f32(elements, self._exact)
@@ -89,9 +90,48 @@ class Values:
                 ggml.f16_to_f32(self.half, self._rounded)
         return self._rounded
 
-    def of(self, kind: GGMLQuantizationType) -> Array:
+    def of(
+        self,
+        kind: GGMLQuantizationType,
+        *,
+        more_columns: int = 0,
+        more_rows: int = 0,
+        importance: Array | None = None,
+    ) -> Array:
+        """In the type `kind`, with so many zeros behind every row, and so many rows of zeros behind
+        the last; flat, or the bytes of a quantized type. `importance`: of the columns, float32."""
+        if importance is not None:  # asked for once, by the file of 4 bits
+            return self._make(kind, more_columns, more_rows, importance)
+        key = (kind, more_columns, more_rows)
+        if key not in self._made:
+            self._made[key] = self._make(kind, more_columns, more_rows, None)
+        return self._made[key]
+
+    def _make(
+        self,
+        kind: GGMLQuantizationType,
+        more_columns: int,
+        more_rows: int,
+        importance: Array | None,
+    ) -> Array:
         if kind == GGMLQuantizationType.F32:
-            return self.exact
-        if kind == GGMLQuantizationType.F16:
-            return self.half
-        return ggml.quantize(kind, self.rounded, self._tensor.columns)
+            values = self.exact
+        elif kind == GGMLQuantizationType.F16:
+            values = self.half
+        else:
+            values = self.rounded
+        columns = self._tensor.columns
+        if more_columns or more_rows:
+            values = _with_zeros(values.reshape(-1, columns), more_columns, more_rows)
+            columns += more_columns
+        if kind in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
+            return values
+        return ggml.quantize(kind, values, columns, importance)
+
+
+def _with_zeros(values: Array, more_columns: int, more_rows: int) -> Array:
+    """`values`: [rows, columns]; flat."""
+    rows, columns = values.shape
+    wider = np.zeros((rows + more_rows, columns + more_columns), dtype=values.dtype)
+    wider[:rows, :columns] = values
+    return wider.reshape(-1)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from imp_deploy import bundle as bundles
 from imp_deploy import prompt, runner
 from imp_deploy.build.host import build_host
-from imp_deploy.bundle import Bundle, BundleFile
+from imp_deploy.bundle import Bundle, BundleFile, Variant
 from imp_deploy.convert.hub import Located
 from imp_deploy.convert.model import read_model, tokenizer_folder
 from imp_deploy.convert.tokenizer_files import added_tokens
@@ -107,8 +108,8 @@ def verify(
     bits: tuple[int, ...] | None = None,
     resolutions: tuple[int, ...] | None = None,
 ) -> list[Row]:
-    """Every variant of the bundle (or those asked for) on every image; without images, on drawn
-    ones of several shapes."""
+    """Every language model and every tower of the bundle (or those asked for), in variants that go
+    together, on every image; without images, on drawn ones of several shapes."""
     from imp_deploy.convert.reference import load_reference
 
     pictures = [(str(path), load_rgb(path)) for path in images] or drawn_pictures()
@@ -126,10 +127,19 @@ def verify(
     for resolution in sorted({f.resolution or 0 for f in visions}):
         model = dataclasses.replace(loaded, side=resolution)
         wanted = [_expected(model, picture, texts, max_tokens) for _, picture in pictures]
-        for vision in (f for f in visions if f.resolution == resolution):
-            for llm in llms:
-                rows += _compare(folder, bundle, llm, vision, pictures, wanted, question)
+        for variant in _variants(bundle, llms, [f for f in visions if f.resolution == resolution]):
+            rows += _compare(folder, bundle, variant, pictures, wanted, question)
     return rows
+
+
+def _variants(
+    bundle: Bundle, llms: Sequence[BundleFile], towers: Sequence[BundleFile]
+) -> list[Variant]:
+    """Every language model with the tower that goes with it, and every other tower too."""
+    part = dataclasses.replace(bundle, files=(*llms, *towers))
+    found = [bundles.choose(part, bits=llm.bits) for llm in llms]
+    used = {variant.vision.path for variant in found}
+    return found + [Variant(llm=llms[0], vision=t) for t in towers if t.path not in used]
 
 
 def drawn_pictures() -> list[tuple[str, Image.Image]]:
@@ -204,12 +214,12 @@ def _encoder(checkpoint: Path, text: str) -> Callable[[str], list[int]]:
 def _compare(
     folder: Path,
     bundle: Bundle,
-    llm: BundleFile,
-    vision: BundleFile,
+    variant: Variant,
     pictures: Sequence[tuple[str, Image.Image]],
     wanted: Sequence[_Expected],
     question: str,
 ) -> list[Row]:
+    llm, vision = variant.llm, variant.vision
     assert vision.resolution is not None
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)

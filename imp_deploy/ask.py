@@ -9,7 +9,7 @@ from imp_deploy import prompt, runner
 from imp_deploy.build.host import build_host
 from imp_deploy.bundle import Bundle, Variant
 from imp_deploy.image import load_rgb, write_ppm
-from imp_deploy.runner import Answer
+from imp_deploy.runner import Answer, RunSettings
 
 
 def ask(
@@ -21,8 +21,10 @@ def ask(
     question: str,
     max_tokens: int,
     threads: int,
+    cpu_mask: str = "",
+    settings: RunSettings | None = None,
 ) -> Answer:
-    """`threads` 0: all of the machine's. Greedy decoding."""
+    """`threads` 0: all of the machine's; `settings` None: the runner's own. Greedy decoding."""
     filled = prompt.fill(bundle.prompt, question)
     pixels = load_rgb(image)
     binary = build_host()
@@ -42,6 +44,8 @@ def ask(
             model=folder / variant.llm.path,
             mmproj=folder / variant.vision.path,
             threads=threads,
+            cpu_mask=cpu_mask,
+            settings=settings or RunSettings(),
             stop=bundle.prompt.stop,
             steps=(step,),
         )

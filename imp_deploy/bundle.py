@@ -18,6 +18,9 @@ MANIFEST = "bundle.json"
 SCHEMA = 1
 DEFAULT_BITS = 4
 DEFAULT_RESOLUTION = 196
+# Bits of the vision tower that goes with a language model of so many; docs/accuracy.md has the
+# figures that this rests on.
+_VISION_BITS = {16: 16, 8: 8, 4: 8}
 
 Role = Literal["llm", "vision"]
 Mode = Literal["squash", "pad"]
@@ -72,8 +75,10 @@ class Preprocess:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleFile:
-    """One GGUF file. The last three are set for `role` "vision" only; `resized_from` is the
-    checkpoint's own resolution where the position table was interpolated."""
+    """One GGUF file. `resolution` to `visual_tokens` are set for `role` "vision" only;
+    `resized_from` is the checkpoint's own resolution where the position table was interpolated. The
+    last two are there where they were used: the hash of the importance matrix, and the types that
+    single tensors were given (`PATTERN=TYPE`)."""
 
     path: str
     role: Role
@@ -84,6 +89,8 @@ class BundleFile:
     resolution: int | None = None
     resized_from: int | None = None
     visual_tokens: int | None = None
+    imatrix_sha256: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +151,9 @@ def _file_json(file: BundleFile) -> dict[str, Any]:
     if file.role == "llm":
         for key in ("resolution", "resized_from", "visual_tokens"):
             del value[key]
+    for key in ("imatrix_sha256", "overrides"):
+        if not value[key]:
+            del value[key]
     return value
 
 
@@ -187,8 +197,9 @@ def _check_file(file: BundleFile, where: str) -> None:
         numbers.append(file.resized_from)
     if any(n is None or not 0 < n < record.LARGEST for n in numbers):
         raise BadInput(f"{where}: the numbers of {file.path} are not positive; {_CURE}.")
-    if not re.fullmatch("[0-9a-f]{64}", file.sha256):
-        raise BadInput(f"{where}: the sha256 of {file.path} is no hash; {_CURE}.")
+    for digest in (file.sha256, file.imatrix_sha256):
+        if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+            raise BadInput(f"{where}: the sha256 of {file.path} is no hash; {_CURE}.")
 
 
 def _leads_away(path: str) -> bool:
@@ -209,6 +220,11 @@ def require_unchanged(folder: Path, variants: Iterable[Variant]) -> None:
             )
 
 
+def default_vision_bits(bits: int) -> int:
+    """Of the tower that goes with a language model of `bits`, unless another is asked for."""
+    return _VISION_BITS.get(bits, 16)
+
+
 def choose(
     bundle: Bundle,
     *,
@@ -216,15 +232,17 @@ def choose(
     resolution: int | None = None,
     vision_bits: int | None = None,
 ) -> Variant:
-    """The variant asked for; what is not asked for is the paper's default (4 bits, 196 pixels)
-    or, where the bundle has no such file, the nearest that it has."""
+    """The variant asked for; what is not asked for is the paper's default (4 bits, 196 pixels) with
+    the tower that goes with these bits (16 with 16, 8 with 8 and 4), or, where the bundle has no
+    such file, the nearest that it has."""
     llm = _pick(
         [f for f in bundle.files if f.role == "llm"], "bits", bits, DEFAULT_BITS, "language model"
     )
     vision = [f for f in bundle.files if f.role == "vision"]
     size = _pick(vision, "resolution", resolution, DEFAULT_RESOLUTION, "vision tower").resolution
     vision = [f for f in vision if f.resolution == size]
-    return Variant(llm=llm, vision=_pick(vision, "bits", vision_bits, 16, "vision tower"))
+    usual = default_vision_bits(llm.bits)
+    return Variant(llm=llm, vision=_pick(vision, "bits", vision_bits, usual, "vision tower"))
 
 
 def _pick(

@@ -17,7 +17,7 @@ from imp_deploy import record
 from imp_deploy.errors import BadInput
 from imp_deploy.files import read_json_object, write_json_atomic
 from imp_deploy.results import BundleRecord, DeviceRecord, RunnerRecord, VariantRecord
-from imp_deploy.runner import Seconds, Tokens
+from imp_deploy.runner import RunSettings, Seconds, Tokens
 
 __all__ = ["BundleRecord", "DeviceRecord", "RunnerRecord", "Seconds", "Tokens", "VariantRecord"]
 
@@ -63,12 +63,14 @@ class TaskRecord:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
     """Greedy decoding of at most `max_tokens`. `threads` (0: all) and `cpu_mask` (hexadecimal, ""
-    for none) as asked of the runner; `template` the bundle's, with `<image>` and `{question}`."""
+    for none) as asked of the runner; `template` the bundle's, with `<image>` and `{question}`.
+    `settings`: those that `tune` found, with its threads and mask; None: the runner's own."""
 
     max_tokens: int
     threads: int
     cpu_mask: str
     template: str
+    settings: RunSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +113,14 @@ class Evaluation:
 
 def answers_key(evaluation: Evaluation) -> str:
     """Names what its answers depend on: the questions, the files, the runner, the protocol."""
+    protocol = dataclasses.astuple(evaluation.protocol)
+    if evaluation.protocol.settings is None:  # as earlier versions, which had none, named it
+        protocol = protocol[:-1]
     parts = [
         evaluation.task.sha256,
         evaluation.runner.sha256,
         *(file.sha256 for file in evaluation.bundle.files),
-        dataclasses.astuple(evaluation.protocol),
+        protocol,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

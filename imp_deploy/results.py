@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from imp_deploy import record
 from imp_deploy.files import read_json_object, write_json_atomic
-from imp_deploy.runner import Seconds, State, Tokens, Trace
+from imp_deploy.runner import RunSettings, Seconds, State, Tokens, Trace
 
 __all__ = ["Seconds", "State", "Tokens", "Trace"]
 
@@ -97,7 +97,10 @@ class Protocol:
     """`name`: "paper" when the lengths are the paper's and there are enough repetitions; threads,
     rest and picture are not stated there. `threads` and `cpu_mask` as
     asked of the runner (`cpu_mask` hexadecimal, "" for none); a sample says what it ran with.
-    `cooldown_celsius` None: no rest. `image_sha256`: of the decoded picture, as PPM."""
+    `cooldown_celsius` None: no rest. `image_sha256`: of the decoded picture, as PPM.
+    `cached_text`: the text before the image was in the LLM's cache before each repetition, so that
+    its times are of a second question, not of a first; never the paper's. `settings`: those that
+    `tune` found for this variant, with `threads` and `cpu_mask`; None: the runner's own."""
 
     name: Literal["paper", "custom"]
     text_tokens: int | None
@@ -111,6 +114,8 @@ class Protocol:
     sample_milliseconds: int
     prompt: str
     image_sha256: str
+    cached_text: bool = False
+    settings: RunSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +132,11 @@ class Conditions:
 class Sample:
     """One repetition. `round` counts from 0, warm-ups included; `rested_seconds` before it, and
     `rest_reached` whether the temperature asked for was reached by then. `swap_bytes`: the most of
-    the process that was in swap. `repacked_bytes`: weights in the layouts of the fast kernels.
-    `decode_bytes`: weights that are read for each generated token. `threads` and `cpu_mask`: in
-    fact."""
+    the process that was in swap. `repacked_bytes`: weights of the LLM in the layouts of
+    the fast kernels, `vision_repacked_bytes`: of the tower. `decode_bytes`: weights that are read
+    for each generated token. `threads` and `cpu_mask`: in fact, and so `settings`, None where an
+    earlier version measured. `kept_tokens`: those of the prompt that the cache held before the
+    repetition."""
 
     round: int
     warmup: bool
@@ -148,6 +155,9 @@ class Sample:
     swap_bytes: int
     repacked_bytes: int
     decode_bytes: int
+    kept_tokens: int = 0
+    settings: RunSettings | None = None
+    vision_repacked_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,12 +218,14 @@ class Result:
 
 def metrics(sample: Sample) -> dict[str, float]:
     """T_VE and T_total in seconds, S_prompt and S_gen in tokens per second, as in the paper's
-    Table 4. S_prompt covers text and visual tokens. The first generated token comes from the
-    prompt's logits, so that N tokens are N - 1 decoding steps, and S_gen counts those."""
+    Table 4. S_prompt covers text and visual tokens but those that the cache held already: so many
+    tokens over S_prompt are the seconds of the prompt's phase in any case. The first generated
+    token comes from the prompt's logits, so that N tokens are N - 1 decoding steps, and S_gen
+    counts those."""
     seconds, tokens = sample.seconds, sample.tokens
     return {
         "T_VE": seconds.vision,
-        "S_prompt": _rate(tokens.text + tokens.visual, seconds.prompt),
+        "S_prompt": _rate(tokens.text + tokens.visual - sample.kept_tokens, seconds.prompt),
         "S_gen": _rate(tokens.generated - 1, seconds.generate),
         "T_total": seconds.total,
     }
@@ -262,6 +274,13 @@ def bandwidth_share(result: Result) -> float | None:
         return None
     read = statistics.median(s.decode_bytes * metrics(s)["S_gen"] for s in samples)
     return read / result.bandwidth_bytes_per_second
+
+
+def protocol_marks(result: Result) -> str:
+    """What of the protocol must stand beside the figures wherever they do, as `, text cached` and
+    `, tuned`; "" for nothing."""
+    cached = ", text cached" if result.protocol.cached_text else ""
+    return cached + (", tuned" if result.protocol.settings is not None else "")
 
 
 def to_json(result: Result) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -41,13 +42,36 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a job is computed. As asked, zeros and "auto" leave the choice to the runner; in an
+    answer all is as it was in fact ("auto": llama.cpp did not say). `threads_vision`: of the tower;
+    `threads_prompt` and `threads_generate`: of the LLM where it takes many tokens at a time, and
+    one; 0: as the job's `threads`. `ubatch`: the most tokens in one pass. `cache_type`: of keys
+    and values; q8_0 needs flash attention and heads of a multiple of 32 values. `kernels` "stock":
+    only those that the libraries would choose by themselves; see native/src/fast_graph.h."""
+
+    threads_vision: int = 0
+    threads_prompt: int = 0
+    threads_generate: int = 0
+    ubatch: int = 0
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    flash_attention_vision: Literal["auto", "on", "off"] = "auto"
+    cache_type: Literal["f16", "q8_0", "f32"] = "f16"
+    kernels: Literal["fast", "stock"] = "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """`cpu_mask`: hexadecimal, bit n is CPU n; "": all that the system allows. `threads` 0, or more
     than there are CPUs in the mask: as many as these. `warmup`: touches all weights before the
     first step, as part of loading. `sample_ms` 0: nothing is sampled during a step. `wait`: images
     may come later, each under its name only when it is whole; after so many seconds without the one
     that is needed the run ends. `reuse`: a step about the same image as the one before it starts
-    behind the image, with the same answer; its times lack what it did not do."""
+    behind the image, with the same answer; its times lack what it did not do. `keep_text`: a step
+    about another image starts behind the text before it, where that is the same, with the same
+    answer, bit by bit; with `warmup`, the first step's text is there before it begins; not together
+    with `imatrix`: a file that the runner writes at the end, if no step failed; see
+    native/src/importance.h."""
 
     model: PurePath
     mmproj: PurePath
@@ -59,6 +83,9 @@ class Job:
     sample_ms: int = 0
     wait: int = 0
     reuse: bool = False
+    imatrix: PurePath | None = None
+    keep_text: bool = False
+    settings: RunSettings = RunSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +132,11 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`text` as the model gave it; `token_ids` without the end-of-generation token. `threads` and
-    `cpu_mask` in fact. `before` and `after` were taken outside the phases. `swap_bytes`: the most
-    of the process that was in swap. `repacked_bytes`: weights in the layouts of the fast kernels.
+    """`text` as the model gave it; `token_ids` without the end-of-generation token. `kept_tokens`:
+    those of the prompt, text and visual, that the context held already, so that `seconds.prompt`
+    lacks them. `threads`, `cpu_mask` and `settings` in fact. `before` and `after` were taken
+    outside the phases. `swap_bytes`: the most of the process that was in swap. `repacked_bytes`:
+    the LLM's weights in the layouts of the fast kernels, `vision_repacked_bytes`: the tower's.
     `decode_bytes`: weights that are read for each generated token."""
 
     step: str
@@ -115,15 +144,18 @@ class Answer:
     token_ids: tuple[int, ...]
     stop: Literal["eog", "string", "length"]
     tokens: Tokens
+    kept_tokens: int
     seconds: Seconds
     peak_rss_bytes: int
     threads: int
     cpu_mask: str
+    settings: RunSettings
     before: State
     after: State
     trace: Trace
     swap_bytes: int
     repacked_bytes: int
+    vision_repacked_bytes: int
     decode_bytes: int
 
 
@@ -138,6 +170,15 @@ def job_text(job: Job) -> str:
         lines.append(_line("wait", job.wait))
     if job.reuse:
         lines.append(_line("reuse", 1))
+    if job.keep_text:
+        lines.append(_line("keep_text", 1))
+    lines += [
+        _line(field.name, value)
+        for field in dataclasses.fields(RunSettings)
+        if (value := getattr(job.settings, field.name)) != field.default
+    ]
+    if job.imatrix is not None:
+        lines.append(_line("imatrix", job.imatrix))
     lines += [_line("stop", text) for text in job.stop]
     for step in job.steps:
         lines += ["step", _line("id", step.id), _line("prompt", step.prompt)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from imp_deploy import llama
+from imp_deploy.bench import stock
 from imp_deploy.build.host import build_host
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
@@ -49,17 +48,16 @@ def vocabularies(llama_source: Path) -> Path:
 def stock_cli(llama_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """llama.cpp's own `llama-mtmd-cli`: its one source file, linked with the installed libraries
     of the same version."""
-    program = tmp_path_factory.mktemp("stock") / "llama-mtmd-cli"
-    folders = ("common", "include", "ggml/include", "tools/mtmd", "vendor", "")
-    library = llama.include_folder().parent / "lib"
-    subprocess.run(
-        [
-            *("c++", "-O1", "-std=c++17"),
-            *(f"-I{llama_source / folder}" for folder in folders),
-            str(llama_source / "tools/mtmd/mtmd-cli.cpp"),
-            *("-o", str(program), f"-L{library}", f"-Wl,-rpath,{library}"),
-            *("-lllama-common", "-lmtmd", "-lllama", "-lggml", "-lggml-cpu", "-lggml-base"),
-        ],
-        check=True,
-    )
-    return program
+    return stock.build("llama-mtmd-cli", llama_source, tmp_path_factory.mktemp("stock"))
+
+
+@pytest.fixture(scope="session")
+def stock_quantize(llama_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """llama.cpp's own `llama-quantize`, likewise."""
+    return stock.build("llama-quantize", llama_source, tmp_path_factory.mktemp("stock"))
+
+
+@pytest.fixture(scope="session")
+def stock_imatrix(llama_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """llama.cpp's own `llama-imatrix`, likewise."""
+    return stock.build("llama-imatrix", llama_source, tmp_path_factory.mktemp("stock"))

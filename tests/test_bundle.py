@@ -244,6 +244,31 @@ def test_default_variant() -> None:
     assert (llm.bits, vision.resolution) == (16, 384)
 
 
+@pytest.mark.parametrize(
+    ("towers", "expected"),
+    [
+        ((16, 8), {16: 16, 8: 8, 4: 8}),
+        ((16, 8, 4), {16: 16, 8: 8, 4: 8}),
+        ((16,), {16: 16, 8: 16, 4: 16}),
+        ((8,), {16: 8, 8: 8, 4: 8}),
+        ((16, 4), {16: 16, 8: 4, 4: 4}),
+    ],
+)
+def test_the_tower_that_goes_with_a_language_model(
+    towers: tuple[int, ...], expected: dict[int, int]
+) -> None:
+    """A bundle of an older version has nothing but 16-bit towers, and goes on to work; in a new
+    one nobody wants to name two widths for every variant."""
+    llm, vision = GOOD["files"][0], GOOD["files"][-1]
+    files = [{**llm, "bits": b, "path": f"{b}.gguf"} for b in (16, 8, 4)]
+    files += [{**vision, "bits": b, "path": f"v{b}.gguf"} for b in towers]
+    bundle = bundles.parse({**GOOD, "files": files}, "bundle.json")
+    found = {b: bundles.choose(bundle, bits=b).vision.bits for b in expected}
+    assert found == expected
+    for b in towers:
+        assert bundles.choose(bundle, bits=4, vision_bits=b).vision.bits == b
+
+
 @pytest.mark.parametrize("wanted", [{"bits": 8}, {"resolution": 336}, {"vision_bits": 4}], ids=repr)
 def test_variant_that_is_not_there(wanted: dict[str, int]) -> None:
     """Another width than asked for would be measured as the wrong one."""

@@ -58,7 +58,7 @@ def test_export_as_json(made: Path, tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     manifest = json.loads((tmp_path / "out" / "bundle.json").read_text("utf-8"))
     assert result["bundle"] == manifest
-    written = ["imp-Q8_0.gguf", "imp-Q4_0.gguf", f"mmproj-imp-{SIDE}-F16.gguf"]
+    written = ["imp-Q8_0.gguf", "imp-Q4_0.gguf", f"mmproj-imp-{SIDE}-Q8_0.gguf"]
     assert (result["written"], result["kept"]) == (written, [])
     again = program("export", made / "imp", tmp_path / "out", "--bits", "8,4", "--json")
     assert json.loads(again.stdout)["kept"] == written

@@ -17,6 +17,7 @@ from imp_deploy.bench.check.figures import (
     Speed,
 )
 from imp_deploy.bench.check.rows import Limits, Row, incomparable, ordered
+from imp_deploy.bundle import default_vision_bits
 from imp_deploy.errors import BadInput
 from imp_deploy.progress import Progress, Unseen
 
@@ -148,10 +149,16 @@ def _task(figure: Accuracy | Intrinsic) -> str:
 
 def _measure_speed(figure: Speed) -> str:
     device = figure.device
-    return f"run `imp-deploy bench BUNDLE{_options(figure)}` on {device.model} ({device.serial})"
+    marks = " --cached-text" if figure.protocol.cached_text else ""
+    marks += " --tuned" if figure.protocol.settings is not None else ""
+    return (
+        f"run `imp-deploy bench BUNDLE{_options(figure)}{marks}` on {device.model} "
+        f"({device.serial})"
+    )
 
 
 def _options(figure: Accuracy | Intrinsic | Speed) -> str:
     variant = figure.variant
-    vision = "" if variant.vision_bits == 16 else f" --vision-bits {variant.vision_bits}"
+    usual = default_vision_bits(variant.bits)
+    vision = "" if variant.vision_bits == usual else f" --vision-bits {variant.vision_bits}"
     return f" --bits {variant.bits} --resolution {variant.resolution}{vision}"

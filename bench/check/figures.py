@@ -137,17 +137,25 @@ class Speed:
 
     @property
     def key(self) -> Key:
-        return (*self.place, self.device.serial)
+        return (*self.place, self.device.serial, *self._marks)
+
+    @property
+    def _marks(self) -> tuple[bool, bool]:
+        """What makes a measurement of the same variant another one: text in the cache, and tuned
+        settings."""
+        return self.protocol.cached_text, self.protocol.settings is not None
 
     @property
     def place(self) -> Key:
-        """The key without the device."""
+        """The key without the device and the marks."""
         return (self.bundle, self.variant)
 
     @property
     def subject(self) -> str:
         where = "host" if self.device.kind == "host" else self.device.model
-        return f"{named(self.bundle, self.variant)} on {where}"
+        cached, tuned = self._marks
+        marks = (", text cached" if cached else "") + (", tuned" if tuned else "")
+        return f"{named(self.bundle, self.variant)} on {where}{marks}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from imp_deploy.bench.programs import Program
 from imp_deploy.bench.session import Session
 from imp_deploy.bench.settings import cores_for
 from imp_deploy.bench.subject import bundle_record, variant_record
+from imp_deploy.bench.tune import choice
 from imp_deploy.bundle import Bundle, Variant
 from imp_deploy.evaluation import Evaluation, EvaluationProtocol
 from imp_deploy.files import full_disk_is_bad_input, hold
@@ -32,7 +33,8 @@ from imp_deploy.runner import Answer
 @dataclass(frozen=True, kw_only=True)
 class Asking:
     """What one call asks of each variant. `max_tokens` None: the task's own. `threads` and
-    `cpu_mask` as for `bench`."""
+    `cpu_mask` as for `bench`. `tuned`: with the settings that `tune` keeps of the device and the
+    variant, instead of these."""
 
     folder: Path
     bundle: Bundle
@@ -40,6 +42,7 @@ class Asking:
     max_tokens: int | None = None
     threads: int | None = None
     cpu_mask: str | None = None
+    tuned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,10 @@ def result_path(out: Path, evaluation: Evaluation) -> Path:
 def _fresh(asking: Asking, variant: Variant, device: DeviceRecord, program: Program) -> Evaluation:
     """The evaluation of `variant` before anything was asked."""
     threads, mask = cores_for(asking.threads, asking.cpu_mask, device)
+    settings = None
+    if asking.tuned:
+        found = choice.require(device, asking.bundle, variant, program.sha256)
+        threads, mask, settings = found.threads, found.cpu_mask, found.settings
     return Evaluation(
         task=asking.selection.record,
         bundle=bundle_record(asking.bundle, variant),
@@ -125,6 +132,7 @@ def _fresh(asking: Asking, variant: Variant, device: DeviceRecord, program: Prog
             threads=threads,
             cpu_mask=mask,
             template=asking.bundle.prompt.template,
+            settings=settings,
         ),
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=0.0,

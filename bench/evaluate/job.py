@@ -41,8 +41,10 @@ def job_for(
         stop=subject.bundle.prompt.stop,
         threads=subject.protocol.threads,
         cpu_mask=subject.protocol.cpu_mask,
+        settings=subject.protocol.settings or runner.RunSettings(),
         wait=WAIT,
         reuse=True,
+        keep_text=True,
         steps=tuple(
             runner.Step(
                 id=one.question.id,

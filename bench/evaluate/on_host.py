@@ -14,6 +14,7 @@ from imp_deploy.bench.evaluate.pictures import Asked, pictures, ppm
 from imp_deploy.bench.evaluate.taken import OnAnswers, Taken
 from imp_deploy.errors import DeviceError
 from imp_deploy.files import full_disk_is_bad_input
+from imp_deploy.runner import Job
 
 _AHEAD_BYTES = 256 << 20
 _AHEAD_AT_ONCE = 8
@@ -39,33 +40,41 @@ def ask(
             mmproj=(folder / subject.variant.vision.path).absolute(),
             picture=lambda number: place / str(number),
         )
-        with full_disk_is_bad_input(place):
-            (place / "job.txt").write_text(runner.job_text(job), encoding="utf-8")
-        results = place / "results.jsonl"
-        results.touch()
-        argv = [str(binary), str(place / "job.txt"), str(results)]
-        with (place / "stderr").open("wb") as errors, results.open("rb") as lines:
-            started = process.start(argv, environment=None, stderr=errors.fileno())
-            try:
-                taken = Taken(asked, on_answers)
-                window = _Window(place, asked)
-                while True:
-                    ended = started.poll() is not None  # before the last look at its lines
-                    taken.take(lines.read())
-                    with full_disk_is_bad_input(place):
-                        window.fill(taken.picture)
-                    if len(taken.seen) == len(asked) or ended:
-                        break
-                    time.sleep(_POLL_SECONDS)
-            finally:
-                started.kill()
-                started.wait()
-        if len(taken.seen) < len(asked):
-            said = (place / "stderr").read_text("utf-8", "replace")[-2000:].strip()
-            raise DeviceError(
-                f"The runner failed (status {started.returncode}) after {len(taken.seen)} of "
-                f"{len(asked)} questions; run the same command again to go on. {said}"
-            )
+        carry_out(binary, job, asked, place, on_answers)
+
+
+def carry_out(
+    binary: Path, job: Job, asked: Sequence[Asked], place: Path, on_answers: OnAnswers
+) -> None:
+    """As `ask`, with a job whose pictures are at `place / NUMBER`; `place` is an empty folder. Does
+    not wait for the runner's end once all answers are there, unless it has sums to write then."""
+    with full_disk_is_bad_input(place):
+        (place / "job.txt").write_text(runner.job_text(job), encoding="utf-8")
+    results = place / "results.jsonl"
+    results.touch()
+    argv = [str(binary), str(place / "job.txt"), str(results)]
+    with (place / "stderr").open("wb") as errors, results.open("rb") as lines:
+        started = process.start(argv, environment=None, stderr=errors.fileno())
+        try:
+            taken = Taken(asked, on_answers)
+            window = _Window(place, asked)
+            while True:
+                ended = started.poll() is not None  # before the last look at its lines
+                taken.take(lines.read())
+                with full_disk_is_bad_input(place):
+                    window.fill(taken.picture)
+                if ended or (len(taken.seen) == len(asked) and job.imatrix is None):
+                    break
+                time.sleep(_POLL_SECONDS)
+        finally:
+            started.kill()
+            started.wait()
+    if len(taken.seen) < len(asked) or (job.imatrix is not None and started.returncode != 0):
+        said = (place / "stderr").read_text("utf-8", "replace")[-2000:].strip()
+        raise DeviceError(
+            f"The runner failed (status {started.returncode}) after {len(taken.seen)} of "
+            f"{len(asked)} questions; run the same command again to go on. {said}"
+        )
 
 
 class _Window:

@@ -57,9 +57,10 @@ def pairs(
     vision_bits: Sequence[int] | None = None,
 ) -> tuple[Pair, ...]:
     """The variants asked for of the bundle in `folder`, each with the 16-bit variant of its
-    resolution in the bundle `reference` (None: the same bundle; then this variant itself is only
-    compared where it is asked for by both its bits). Files that are not as they were exported, and
-    sides that have no common vocabulary, are bad input."""
+    resolution, tower included, in the bundle `reference` (None: the same bundle; then this variant
+    itself is only compared where its language model is asked for). `vision_bits` None: the tower
+    that goes with the language model, or the nearest. Files that are not as they were exported,
+    and sides that have no common vocabulary, are bad input."""
     bundle = bundles.load(folder)
     where = folder if reference is None else reference
     origin = bundle if reference is None else bundles.load(reference)
@@ -72,8 +73,8 @@ def pairs(
         found.append((_reference(where, origin, candidate), candidate))
     if not found:
         raise BadInput(
-            f"{folder} holds nothing but the 16-bit reference itself; export it with --bits 8,4 as "
-            "well, or ask for --bits 16."
+            f"{folder} has nothing but the 16-bit reference itself to compare; export it with "
+            "--bits 8,4 as well, or ask for --bits 16, or for a tower with --vision-bits."
         )
     sides = [side for pair in found for side in pair]
     for place in {side.folder for side in sides}:
@@ -89,14 +90,12 @@ def _variants(
     vision_bits: Sequence[int] | None,
 ) -> list[Variant]:
     towers = [file for file in bundle.files if file.role == "vision"]
-    found = []
-    for r in resolutions or _sorted(file.resolution or 0 for file in towers):
-        for v in (
-            vision_bits or _sorted(file.bits for file in towers if file.resolution == r) or [16]
-        ):
-            for b in bits or _sorted(file.bits for file in bundle.files if file.role == "llm"):
-                found.append(bundles.choose(bundle, bits=b, resolution=r, vision_bits=v))
-    return found
+    return [
+        bundles.choose(bundle, bits=b, resolution=r, vision_bits=v)
+        for r in resolutions or _sorted(file.resolution or 0 for file in towers)
+        for v in vision_bits or (None,)
+        for b in bits or _sorted(file.bits for file in bundle.files if file.role == "llm")
+    ]
 
 
 def _sorted(values: Iterable[int]) -> list[int]:

@@ -64,6 +64,7 @@ def carry_out(
         threads=threads,
         wait=_WAIT,
         reuse=True,
+        keep_text=True,
         steps=tuple(
             step
             for batch in pending

@@ -22,6 +22,7 @@ def describe(group: Group) -> tuple[Facts, ...]:
     return (
         Facts("Device", _device(result.device)),
         Facts("Protocol", _protocol(result.protocol)),
+        Facts("Settings in fact", _per_row(group, _settings)),
         Facts("Conditions", _per_row(group, _conditions)),
         Facts("Runner", _runner(result)),
         Facts("Bundle", _bundle(group)),
@@ -103,12 +104,37 @@ def _protocol(protocol: Protocol) -> tuple[tuple[str, str], ...]:
         ("Warm-ups", f"{protocol.warmups}, not counted"),
         ("Repetitions", str(protocol.repetitions)),
         ("Rest before each", rest),
-        ("Threads asked for", str(protocol.threads)),
-        ("CPU mask asked for", protocol.cpu_mask or "none"),
+        *_computed(protocol),
         ("Sampled every", f"{protocol.sample_milliseconds} ms"),
         ("Prompt", protocol.prompt),
         ("Image SHA-256", protocol.image_sha256 or "no image"),
     )
+
+
+def _computed(protocol: Protocol) -> tuple[tuple[str, str], ...]:
+    """With which threads, and what else is unusual."""
+    cached = (
+        "in the cache before each repetition, and not decoded in it: as for a second question",
+    )
+    found = [("Text before the image", text) for text in cached if protocol.cached_text]
+    if protocol.settings is not None:
+        return (*found, ("Settings", "those that `imp-deploy tune` found for each variant"))
+    return (
+        *found,
+        ("Threads asked for", str(protocol.threads)),
+        ("CPU mask asked for", protocol.cpu_mask or "none"),
+    )
+
+
+def _settings(row: Row) -> str:
+    """In fact, of all samples."""
+    found = dict.fromkeys(
+        f"threads {s.threads_vision}/{s.threads_prompt}/{s.threads_generate}, ubatch {s.ubatch}, "
+        f"flash attention {s.flash_attention_vision}/{s.flash_attention}, cache {s.cache_type}"
+        for s in (sample.settings for sample in row.result.measured)
+        if s is not None
+    )
+    return "; ".join(found) or "not told"
 
 
 def _per_row(group: Group, facts: Callable[[Row], str]) -> tuple[tuple[str, str], ...]:

@@ -26,6 +26,17 @@ RATIOS = (
 
 SOURCE = f"The paper's figures: {paper.SOURCE}."
 
+CACHED = (
+    "Text cached: the text before the image was in the language model's cache before each "
+    "repetition, as it is from a second question on. S_prompt counts only the tokens that were "
+    "decoded, so that they over S_prompt are still the seconds of the prompt. It is no protocol of "
+    "the paper's, and stands beside none."
+)
+TUNED = (
+    "Tuned: with the cores, threads and other settings that `imp-deploy tune` found on this device "
+    "for this variant, and that change no token of its answer."
+)
+
 BANDWIDTH = (
     "Each generated token needs all of the language model's weights once: near 100 % the memory is "
     "the limit of S_gen, and far below something else is, such as arithmetic, clocks or threads."
@@ -131,6 +142,10 @@ def _days(dates: Iterable[str]) -> str:
 def reading(shown: Contents) -> tuple[str, ...]:
     """The sentences about accuracies that this report needs."""
     found: list[str] = []
+    marks_there = {mark for group in shown.groups for row in group.rows for mark in row.marks}
+    found += [
+        text for mark, text in (("text cached", CACHED), ("tuned", TUNED)) if mark in marks_there
+    ]
     if shown.columns:
         found.append(ACCURACY)
         if any(marks.timed(group) for group in shown.groups):

@@ -114,7 +114,7 @@ def _ours(row: Row, decimals: dict[str, int], accuracies: Sequence[str]) -> tupl
     total = row.statistics.get("T_total")
     return (
         "emulated" if row.result.device.emulated else "measured",
-        row.model,
+        ", ".join((row.model, *row.marks)),
         _bits(row),
         figures.size(row.size_bytes),
         row.hardware,

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from imp_deploy.bundle import default_vision_bits
 from imp_deploy.results import BundleRecord, Result, VariantRecord
 
 SOURCE: Final = "arXiv 2405.12107v2, Table 4"
@@ -16,7 +17,8 @@ LINK: Final = "https://arxiv.org/abs/2405.12107v2"
 _MODEL: Final = (
     "the bundle is called like one of the paper's models (as on the hub, or as in the paper: "
     "Imp-v1.5-3B-Phi2 or Imp-3B, Imp-3B-196, MobileVLM-3B, llava-v1.5-7b, ...) and of its family, "
-    "the vision tower has 16 bits"
+    "the vision tower has 16 bits, as the sizes say that the paper's had, or 8 beside a language "
+    "model of 8 or 4 bits, as `export` makes them, and then the row says so"
 )
 RULE: Final = (
     "The paper's figures stand beside a row when the result is complete, its device is real and "
@@ -175,7 +177,7 @@ def _row(model: PaperModel, variant: VariantRecord, hardware: str) -> PaperRow |
 
 def _model_of(bundle: BundleRecord, variant: VariantRecord) -> PaperModel | None:
     """The paper's model that a variant is one of."""
-    if variant.vision_bits != _VISION_BITS:
+    if variant.vision_bits not in (_VISION_BITS, default_vision_bits(variant.bits)):
         return None
     return next(
         (

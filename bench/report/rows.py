@@ -12,7 +12,14 @@ from imp_deploy.bench.report.accuracy import Answer, Subject, subject
 from imp_deploy.bench.report.hardware import hardware
 from imp_deploy.bench.report.paper import PaperRow, counterpart
 from imp_deploy.bench.report.read import Loaded
-from imp_deploy.results import METRICS, Result, Statistics, bandwidth_share, summary
+from imp_deploy.results import (
+    METRICS,
+    Result,
+    Statistics,
+    bandwidth_share,
+    protocol_marks,
+    summary,
+)
 
 Value = str | int | float | bool | None
 
@@ -52,7 +59,13 @@ class Row:
     def variant(self) -> str:
         bits = f"{self.result.variant.bits} bits"
         vision = self.result.variant.vision_bits
-        return f"{self.model}, {bits}" + (f" (vision {vision})" if vision != 16 else "")
+        tower = f" (vision {vision})" if vision != 16 else ""
+        return f"{self.model}, {bits}{tower}{protocol_marks(self.result)}"
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What of its protocol must stand beside its figures: "text cached", "tuned"."""
+        return tuple(mark for mark in protocol_marks(self.result).split(", ") if mark)
 
     @property
     def name(self) -> str:
@@ -172,11 +185,16 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def identity(result: Result) -> dict[str, Any]:
-    """What must be equal in one comparison, by the words in which a report says what differs."""
+    """What must be equal in one comparison, by the words in which a report says what differs.
+    Tuned results are equal in being tuned: each variant has settings of its own then."""
+    asked = result.protocol
     protocol = {
-        f"protocol: {key.replace('_', ' ')}": value
-        for key, value in dataclasses.asdict(result.protocol).items()
+        f"protocol: {field.name.replace('_', ' ')}": getattr(asked, field.name)
+        for field in dataclasses.fields(asked)
     }
+    if asked.settings is not None:
+        tuned = dict.fromkeys(("threads", "cpu mask", "settings"), "tuned")
+        protocol |= {f"protocol: {name}": value for name, value in tuned.items()}
     return {
         "device": " ".join(hardware(result.device)),
         "serial": result.device.serial,
@@ -231,6 +249,8 @@ def record(row: Row, number: int) -> dict[str, Value]:
         "bandwidth_share": row.share,
         "peak_rss_bytes": max((s.peak_rss_bytes for s in result.measured), default=None),
         "protocol": result.protocol.name,
+        "cached_text": result.protocol.cached_text,
+        "tuned": result.protocol.settings is not None,
         "started": result.started,
         "run": result.run,
         "runner_sha256": result.runner.sha256,

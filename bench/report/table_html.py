@@ -113,6 +113,7 @@ def _badges(row: Row) -> list[Markup]:
     found = ["emulated"] if row.result.device.emulated else []
     if not row.result.complete:
         found.append("incomplete")
+    found += row.marks
     return [together(words(" "), tag("span", words(mark), class_="badge")) for mark in found]
 
 

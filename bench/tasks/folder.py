@@ -9,7 +9,7 @@ from imp_deploy.bench.tasks import files
 from imp_deploy.bench.tasks.task import FilePicture, Loaded, Question, Task
 from imp_deploy.errors import BadInput
 
-_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ALL = "prompts.txt"
 _EACH = "prompts.jsonl"
 
@@ -27,10 +27,10 @@ def read(data: Path, split: str | None) -> Loaded:
 
 def _every(data: Path, path: Path) -> list[Question]:
     prompts = [line.strip() for line in files.text(path).split("\n") if line.strip()]
-    pictures = _pictures(data)
+    pictures = pictures_in(data)
     if not pictures:
         raise BadInput(
-            f"{data} holds no picture ({', '.join(_ENDINGS)}); put some there, or give --data "
+            f"{data} holds no picture ({', '.join(ENDINGS)}); put some there, or give --data "
             "another folder."
         )
     return [
@@ -40,13 +40,13 @@ def _every(data: Path, path: Path) -> list[Question]:
     ]
 
 
-def _pictures(data: Path) -> list[FilePicture]:
+def pictures_in(data: Path) -> list[FilePicture]:
     """All below `data`, in the order of their names; hidden files and folders are left out."""
     found = []
     for folder, inner, names in os.walk(data, onerror=_unreadable):
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(_ENDINGS):
+            if not name.startswith(".") and name.lower().endswith(ENDINGS):
                 path = Path(folder, name)
                 found.append(FilePicture(_key(data, path), path))
     return sorted(found, key=lambda picture: picture.key)
@@ -68,7 +68,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _each(data: Path, path: Path) -> list[Question]:
-    pictures = {picture.key: picture for picture in _pictures(data)}
+    pictures = {picture.key: picture for picture in pictures_in(data)}
     questions = []
     for number, entry in enumerate(files.objects(path), start=1):
         where = f"{path}: entry {number}"

@@ -11,6 +11,8 @@ from imp_deploy.convert.rules import Rule, linear, norm
 from imp_deploy.convert.tensor import Tensor
 
 POSITIONS = "v.position_embd.weight"
+# A whole block of Q8_0 and Q4_0, and what an F16 row is best a multiple of.
+_SPARE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,16 @@ class Tower:
     def positions(self, resolution: int) -> int:
         """Rows of the position table."""
         return (resolution // self.patch) ** 2 + self.kind.class_token
+
+    def stored_inner(self, block: int) -> int:
+        """The FFN's width in a file whose rows are blocks of so many elements: the next multiple.
+
+        What is added are zeros: rows of fc1 and of its bias, columns of fc2. Both activations are
+        0 at 0, so the output stays what it is. The width is never that of the tower itself, because
+        libmtmd would take fc2 for fc1 then (`is_ffn_swapped` in its clip.cpp).
+        """
+        width = -(-self.inner // block) * block
+        return width if width != self.hidden else width + max(block, _SPARE)
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -20,9 +20,10 @@ from imp_deploy.cli.output import (
     progress_bars,
     stderr,
     table,
+    variant_name,
 )
 from imp_deploy.errors import DeviceError
-from imp_deploy.results import METRICS, Result, summary
+from imp_deploy.results import METRICS, Result, protocol_marks, summary
 
 if TYPE_CHECKING:
     from imp_deploy.bench.many import Failed
@@ -48,7 +49,9 @@ def command(
     ] = None,
     bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
     resolution: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
-    vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
+    vision_bits: Annotated[
+        int | None, typer.Option(show_default="16 with --bits 16, 8 with 8 and 4, or the nearest")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench-results"),
     image: Annotated[
         Path | None, typer.Option(help="A picture.", show_default="a drawn one, 640 x 480")
@@ -90,6 +93,18 @@ def command(
     ndk: Annotated[
         bool, typer.Option("--ndk", help="The runner of `build android-ndk` (OpenCL).")
     ] = False,
+    cached_text: Annotated[
+        bool,
+        typer.Option(
+            "--cached-text",
+            help="With the text before the image in the cache, as for a second question: a row of "
+            "its own, never the paper's protocol.",
+        ),
+    ] = False,
+    tuned: Annotated[
+        bool,
+        typer.Option("--tuned", help="With the settings that `tune` keeps: a row of its own."),
+    ] = False,
     clean: Annotated[
         bool, typer.Option("--clean", help="Instead of measuring, remove our files there.")
     ] = False,
@@ -103,6 +118,10 @@ def command(
 
     if any(math.isnan(value) for value in (cooldown or 0.0, cooldown_seconds, timeout)):
         raise typer.BadParameter("nan is no number of seconds or degrees")
+    if tuned and (threads is not None or cpu_mask is not None or ndk):
+        raise typer.BadParameter(
+            "--tuned brings its own --threads and --cpu-mask, and is not for --ndk"
+        )
     names = choose([device_name(name) for name in device or ()])
     if clean:
         _clean(names, force=force, as_json=as_json)
@@ -125,6 +144,8 @@ def command(
         cooldown_seconds=cooldown_seconds,
         timeout=timeout,
         ndk=ndk,
+        cached_text=cached_text,
+        tuned=tuned,
     )
     _measure(bundle, names, settings, out=out, force=force, as_json=as_json)
 
@@ -249,7 +270,7 @@ def _row(result: Result) -> tuple[str, ...]:
     size = sum(file.bytes for file in result.bundle.files)
     mark = "emulated " if result.device.emulated else ""
     return (
-        f"{mark}{result.variant.bits}-bit@{result.variant.resolution}",
+        f"{mark}{variant_name(result.variant)}{protocol_marks(result)}",
         gib(size),
         *(_digits(figures[name].median) if name in figures else "" for name in METRICS),
         f"{len(result.measured)}/{result.protocol.repetitions}",

@@ -20,6 +20,7 @@ from imp_deploy.cli.output import (
     progress_bars,
     stderr,
     table,
+    variant_name,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def command(
         str | None,
         typer.Option(help="Pixels, as 384,196.", show_default="196, or the nearest"),
     ] = None,
-    vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
+    vision_bits: Annotated[
+        int | None, typer.Option(show_default="16 with --bits 16, 8 with 8 and 4, or the nearest")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="host, virtual, adb:SERIAL, tcp:HOST:PORT or usb:SERIAL.")
     ] = "host",
@@ -71,6 +74,9 @@ def command(
     cpu_mask: Annotated[
         str | None, typer.Option(help="Cores, hexadecimal.", show_default="the big cores")
     ] = None,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="With the settings that `tune` keeps of the device.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for answers and scores.")] = Path(
         "eval-results"
     ),
@@ -93,6 +99,8 @@ def command(
     if task is None:
         raise typer.BadParameter(f"give one of {', '.join(TASKS)}", param_hint="--task")
     device_name(device)
+    if tuned and (threads is not None or cpu_mask is not None):
+        raise typer.BadParameter("--tuned brings its own --threads and --cpu-mask")
     sides = None if resolution is None else numbers(resolution, None, "--resolution")
     wanted = numbers(bits, None, "--bits"), sides
     with stderr.status("reading the benchmark and checking the bundle ..."):
@@ -106,6 +114,7 @@ def command(
         max_tokens=max_tokens,
         threads=threads,
         cpu_mask=cpu_mask,
+        tuned=tuned,
     )
     found: list[tuple[Path, Evaluation]] = []
     try:
@@ -181,9 +190,8 @@ def print_evaluations(found: list[tuple[Path, Evaluation]]) -> None:
     for _, evaluation in found:
         score = evaluation.score
         size = sum(file.bytes for file in evaluation.bundle.files)
-        variant = evaluation.variant
         shown.add_row(
-            f"{variant.bits}-bit@{variant.resolution}",
+            variant_name(evaluation.variant),
             gib(size),
             "" if score is None else f"{score.value:.1f}" + (" %" if score.most == 100 else ""),
             "" if score is None else f"{score.low:.1f} to {score.high:.1f}",
@@ -194,8 +202,7 @@ def print_evaluations(found: list[tuple[Path, Evaluation]]) -> None:
     for path, evaluation in found:
         if evaluation.score is not None and evaluation.score.parts:
             parts = ", ".join(f"{k} {v:.1f}" for k, v in evaluation.score.parts.items())
-            variant = evaluation.variant
-            note(f"{variant.bits}-bit@{variant.resolution}: {parts}")
+            note(f"{variant_name(evaluation.variant)}: {parts}")
         if evaluation.submission is not None:
             note(
                 f"{record.title} is scored elsewhere: {path.parent / evaluation.submission} is the "

@@ -20,6 +20,7 @@ from imp_deploy.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from imp_deploy.convert.overrides import Override
     from imp_deploy.convert.supported import Listing, SupportedProjector
 
 HELP = (
@@ -37,7 +38,34 @@ def command(
         str | None,
         typer.Option(help="Image sides in pixels.", show_default="the checkpoint's, and Imp's 196"),
     ] = None,
-    vision_bits: Annotated[int, typer.Option(help="Bits of the vision tower.")] = 16,
+    vision_bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits of the vision tower.", show_default="16 for --bits 16, 8 for 8 and 4"
+        ),
+    ] = None,
+    four_bit: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe of the language model at 4 bits: Q4_0, or Q4_K_M, a tenth larger.",
+            show_default="Q4_0",
+        ),
+    ] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            help="Importance matrix for the language model at 4 bits: what `imp-deploy calibrate` "
+            "wrote."
+        ),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=TYPE",
+            help="Type of single tensors of the language model at 4 bits, by a regular expression "
+            "for their names (blk.0.attn_qkv=Q8_0); can be repeated, the first that fits counts.",
+        ),
+    ] = None,
     vision_tower: Annotated[
         str | None, typer.Option(help="Tower's folder or hub id, if the checkpoint has none.")
     ] = None,
@@ -72,9 +100,23 @@ def command(
     options = Options(
         bits=numbers(bits, (16, 8, 4), "--bits"),
         resolutions=numbers(resolution, None, "--resolution") if resolution else None,
-        vision_bits=numbers(str(vision_bits), (16, 8, 4), "--vision-bits")[0],
+        vision_bits=(
+            None
+            if vision_bits is None
+            else numbers(str(vision_bits), (16, 8, 4), "--vision-bits")[0]
+        ),
         name=check_name(name) if name is not None else None,
+        four_bit=_four_bit(four_bit),
+        imatrix=imatrix,
+        overrides=_overrides(override or []),
     )
+    for option, value in (
+        ("--four-bit", four_bit),
+        ("--imatrix", imatrix),
+        ("--override", override),
+    ):
+        if value and 4 not in options.bits:
+            raise typer.BadParameter("is for 4 bits, which --bits leaves out", param_hint=option)
     began = time.monotonic()
     located = locate(model, vision_tower, base)
     with progress_bar() as bar:
@@ -108,6 +150,26 @@ def command(
     for text in exported.notes:
         note(text)
     console.print(f"{out} is ready after {time.monotonic() - began:.1f} s.", highlight=False)
+
+
+def _four_bit(name: str | None) -> str:
+    from imp_deploy.convert.quantization import FOUR_BIT
+
+    chosen = "Q4_0" if name is None else name.upper()
+    if chosen not in FOUR_BIT:
+        raise typer.BadParameter(
+            f"{name!r} is not one of {', '.join(FOUR_BIT)}", param_hint="--four-bit"
+        )
+    return chosen
+
+
+def _overrides(texts: list[str]) -> tuple[Override, ...]:
+    from imp_deploy.convert.overrides import parse
+
+    try:
+        return tuple(parse(text) for text in texts)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--override") from None
 
 
 def _show_supported(*, as_json: bool) -> None:

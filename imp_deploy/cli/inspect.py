@@ -70,6 +70,11 @@ def _print_bundle(bundle: bundles.Bundle) -> None:
         tokens = str(file.visual_tokens or "")
         shown.add_row(file.path, str(file.bits), pixels, tokens, gib(file.bytes))
     console.print(shown)
+    for file in bundle.files:
+        if file.imatrix_sha256 is not None:
+            _print_line(f"importance matrix of {file.path}", file.imatrix_sha256)
+        if file.overrides:
+            _print_line(f"overrides in {file.path}", ", ".join(file.overrides))
     stock = "yes" if bundle.preprocess.stock_exact else "no, only imp-deploy's runner is"
     rows = (
         ("made from", _origin(bundle.source)),
@@ -80,5 +85,9 @@ def _print_bundle(bundle: bundles.Bundle) -> None:
         ("preprocessing", f"{bundle.preprocess.mode}; exact in stock llama.cpp: {stock}"),
     )
     for key, value in rows:
-        line = Text.assemble((key, "bold"), ": ", value)
-        console.print(line, highlight=False, soft_wrap=True)
+        _print_line(key, value)
+
+
+def _print_line(key: str, value: str) -> None:
+    line = Text.assemble((key, "bold"), ": ", value)
+    console.print(line, highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from imp_deploy import __version__
 from imp_deploy.cli import (
     bench,
     build,
+    calibrate,
     check,
     demo,
     devices,
@@ -27,6 +28,7 @@ from imp_deploy.cli import (
     report,
     run,
     score,
+    tune,
     verify,
     virtual,
 )
@@ -47,6 +49,8 @@ app.command("verify", help=verify.HELP)(verify.command)
 app.command("build", help=build.HELP)(build.command)
 app.command("devices", help=devices.HELP)(devices.command)
 app.command("bench", help=bench.HELP)(bench.command)
+app.command("calibrate", help=calibrate.HELP)(calibrate.command)
+app.command("tune", help=tune.HELP)(tune.command)
 app.command("check", help=check.HELP)(check.command)
 app.command("quality", help=quality.HELP)(quality.command)
 app.command("eval", help=eval.HELP)(eval.command)

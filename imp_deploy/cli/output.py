@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -24,11 +24,20 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from imp_deploy.results import VariantRecord
+
 # Without markup: brackets and colons in names and paths are themselves.
 console = Console(markup=False, emoji=False)
 stderr = Console(stderr=True, markup=False, emoji=False)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def variant_name(variant: VariantRecord) -> str:
+    """`4-bit@196`, and the bits of the vision tower unless it has 16."""
+    tower = f" vision {variant.vision_bits}" if variant.vision_bits != 16 else ""
+    return f"{variant.bits}-bit@{variant.resolution}{tower}"
 
 
 def print_json(value: Any) -> None:

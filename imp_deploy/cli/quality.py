@@ -15,6 +15,7 @@ from imp_deploy.cli.output import (
     progress_bars,
     stderr,
     table,
+    variant_name,
 )
 from imp_deploy.quality import Quality, metrics
 
@@ -44,7 +45,9 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Of that sample.")] = 0,
     bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
     resolution: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
-    vision_bits: Annotated[str | None, typer.Option(show_default="all in the bundle")] = None,
+    vision_bits: Annotated[
+        str | None, typer.Option(show_default="16 with --bits 16, 8 with 8 and 4, or the nearest")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer of the reference.")] = 32,
     threads: Annotated[int, typer.Option(min=0, help="0: all of the machine's.")] = 0,
     reference: Annotated[
@@ -134,10 +137,8 @@ def _print(measured: tuple[Measured, ...]) -> None:
 
 def _row(result: Quality) -> tuple[str, ...]:
     figures = metrics(result.items)
-    variant = result.variant
-    tower = f" vision {variant.vision_bits}" if variant.vision_bits != 16 else ""
     return (
-        f"{variant.bits}-bit@{variant.resolution}{tower}",
+        variant_name(result.variant),
         f"{figures['mean_kl']:.1e}",
         f"{figures['p99_kl']:.1e}",
         f"{100 * figures['top1_agreement']:.2f} %",

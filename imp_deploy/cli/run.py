@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imp_deploy import bundle as bundles
-from imp_deploy.bundle import Variant
+from imp_deploy.bundle import Bundle, Variant
 from imp_deploy.cli.output import (
     JsonFlag,
     console,
@@ -20,6 +20,9 @@ from imp_deploy.cli.output import (
 )
 from imp_deploy.runner import Answer
 
+if TYPE_CHECKING:
+    from imp_deploy.bench.tune.choice import Choice
+
 HELP = "Answer a question about an image, and show how long each phase took."
 
 
@@ -29,7 +32,9 @@ def command(
     prompt: Annotated[str, typer.Option(help="The question.")],
     bits: Annotated[int | None, typer.Option(show_default="4, or the nearest")] = None,
     resolution: Annotated[int | None, typer.Option(show_default="196, or the nearest")] = None,
-    vision_bits: Annotated[int | None, typer.Option(show_default="16, or the nearest")] = None,
+    vision_bits: Annotated[
+        int | None, typer.Option(show_default="16 with --bits 16, 8 with 8 and 4, or the nearest")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     threads: Annotated[
         int, typer.Option(min=0, help="0: all of the machine's, or one per big core of a phone.")
@@ -47,6 +52,7 @@ def command(
     emulated = False
     if device == "host":
         with stderr.status(_host_status()):
+            found = None if threads else _kept_on_host(loaded, variant)
             answer = on_host(
                 bundle,
                 loaded,
@@ -54,14 +60,32 @@ def command(
                 image=image,
                 question=prompt,
                 max_tokens=max_tokens,
-                threads=threads,
+                threads=threads if found is None else found.threads,
+                cpu_mask="" if found is None else found.cpu_mask,
+                settings=None if found is None else found.settings,
             )
+        if found is not None:
+            note("With the settings that `imp-deploy tune` keeps; --threads leaves them aside.")
     else:
         answer, emulated = _on_device(device, bundle, variant, image, prompt, max_tokens, threads)
     if as_json:
         print_json({**to_json(answer, variant), "device": device, "emulated": emulated})
     else:
         _print(answer, variant, emulated=emulated)
+
+
+def _kept_on_host(bundle: Bundle, variant: Variant) -> Choice | None:
+    from imp_deploy.bench import describe, programs
+    from imp_deploy.bench.discover import connected
+    from imp_deploy.bench.tune import choice
+    from imp_deploy.progress import Unseen
+
+    if not choice.any_kept():
+        return None
+    with connected("host") as host:
+        record = describe.describe(host)
+    program = programs.program_for(record, Unseen())
+    return choice.find(record, bundle, variant, program.sha256)
 
 
 def _host_status() -> str:
@@ -95,6 +119,7 @@ def _on_device(
         image=image,
         prompt=question,
         threads=threads or None,
+        tuned=not threads,
     )
     subject = prepare(folder, settings)
     with progress_bar() as progress, connected(device, note=note) as phone:
@@ -111,6 +136,8 @@ def to_json(answer: Answer, variant: Variant) -> dict[str, Any]:
         "tokens": dataclasses.asdict(answer.tokens),
         "seconds": dataclasses.asdict(answer.seconds),
         "peak_rss_bytes": answer.peak_rss_bytes,
+        "threads": answer.threads,
+        "settings": dataclasses.asdict(answer.settings),
         "variant": {
             "bits": variant.llm.bits,
             "resolution": variant.vision.resolution,
@@ -135,8 +162,9 @@ def _print(answer: Answer, variant: Variant, *, emulated: bool) -> None:
     shown.add_row("generate", str(tokens.generated), f"{seconds.generate:.3f}", rate)
     shown.add_row("total (T_total)", "", f"{seconds.total:.3f}", "")
     console.print(shown)
+    tower = f" (vision {variant.vision.bits})" if variant.vision.bits != 16 else ""
     console.print(
-        f"{variant.llm.bits} bits at {variant.vision.resolution} pixels; loading took "
+        f"{variant.llm.bits} bits{tower} at {variant.vision.resolution} pixels; loading took "
         f"{seconds.load:.2f} s and is not in the total; the answer ended by {answer.stop}.",
         highlight=False,
         style="dim",

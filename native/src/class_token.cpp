@@ -31,19 +31,6 @@ void rotate(ggml_tensor * tokens) {
     ggml_backend_tensor_set(tokens, rows.data(), /*offset*/ 0, size);
 }
 
-/// Called with `ask` for every node of the graph: true means that the graph is computed up to this node, which costs
-/// a start of the threads, and then called again without `ask`, where false would end the computation.
-bool reorder(ggml_tensor * node, bool ask, void *) {
-    const bool appends = appends_class_token(node);
-    if (ask) {
-        return appends;
-    }
-    if (appends) {
-        rotate(node);
-    }
-    return true;
-}
-
 std::string read_text(const gguf_context * file, const char * name) {
     const int64_t key = gguf_find_key(file, name);
     return key >= 0 && gguf_get_kv_type(file, key) == GGUF_TYPE_STRING ? gguf_get_val_str(file, key) : "";
@@ -59,9 +46,17 @@ bool misplaces_class_token(const gguf_context * mmproj) {
     return projector == "mlp" || projector == "ldp" || projector == "ldpv2";
 }
 
-void put_class_token_first(mtmd_context_params & params) {
-    params.cb_eval = reorder;
-    params.cb_eval_user_data = nullptr;
+bool put_class_token_first(ggml_tensor * node, bool ask) {
+    // With `ask`: true means that the graph is computed up to this node, which costs a start of the threads, and then
+    // shown again without `ask`, where false would end the computation.
+    const bool appends = appends_class_token(node);
+    if (ask) {
+        return appends;
+    }
+    if (appends) {
+        rotate(node);
+    }
+    return true;
 }
 
 } // namespace imp

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "ggml.h"
 #include "gguf.h"
-#include "mtmd.h"
 
 namespace imp {
 
@@ -9,7 +9,8 @@ namespace imp {
 /// projectors. SigLIP has no class token, and the graphs of other projectors deal with theirs in another way.
 bool misplaces_class_token(const gguf_context * mmproj);
 
-/// Makes libmtmd run the tower on the class token followed by the patches, the order of its position embeddings.
+/// As libmtmd's `cb_eval`, makes it run the tower on the class token followed by the patches, the order of its
+/// position embeddings.
 ///
 /// The pinned llama.cpp appends the class token to the patches, but numbers the positions from 0 on and drops the
 /// first row of the result. So every patch has its neighbour's position, the first patch is lost, and the language
@@ -17,6 +18,6 @@ bool misplaces_class_token(const gguf_context * mmproj);
 /// mmproj can make up for a row that is dropped. This puts the rows in order as soon as the graph has joined them, and
 /// leaves alone a graph that joins them in the right order. It can go when the pinned version does that, which
 /// test_the_pinned_libmtmd_misplaces_the_class_token tells.
-void put_class_token_first(mtmd_context_params & params);
+bool put_class_token_first(ggml_tensor * node, bool ask);
 
 } // namespace imp

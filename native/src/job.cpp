@@ -3,6 +3,7 @@
 #include "pairs.h"
 #include "utf8.h"
 
+#include <algorithm>
 #include <set>
 
 namespace imp {
@@ -73,6 +74,28 @@ private:
             job_.batch = pairs_.number(0, max_count);
         } else if (key == "ubatch") {
             job_.ubatch = pairs_.number(0, max_count);
+        } else if (key == "kernels") {
+            const std::string & kernels = pairs_.value();
+            if (kernels != "fast" && kernels != "stock") {
+                pairs_.fail("the kernels are `" + kernels + "`, which is neither `fast` nor `stock`");
+            }
+            job_.fast_kernels = kernels == "fast";
+        } else if (key == "threads_vision") {
+            job_.threads_vision = pairs_.number(0, max_threads);
+        } else if (key == "threads_prompt") {
+            job_.threads_prompt = pairs_.number(0, max_threads);
+        } else if (key == "threads_generate") {
+            job_.threads_generate = pairs_.number(0, max_threads);
+        } else if (key == "flash_attention") {
+            job_.flash_attention = one_of({"auto", "on", "off"});
+        } else if (key == "flash_attention_vision") {
+            job_.flash_attention_vision = one_of({"auto", "on", "off"});
+        } else if (key == "cache_type") {
+            job_.cache_type = one_of({"f16", "q8_0", "f32"});
+        } else if (key == "keep_text") {
+            job_.keep_text = pairs_.number(0, 1) == 1;
+        } else if (key == "imatrix") {
+            job_.imatrix = pairs_.not_empty();
         } else {
             pairs_.fail("unknown key `" + key + "`");
         }
@@ -119,10 +142,30 @@ private:
         }
     }
 
+    /// The value, which must be one of `words`.
+    const std::string & one_of(const std::vector<std::string> & words) const {
+        const std::string & value = pairs_.value();
+        if (std::find(words.begin(), words.end(), value) == words.end()) {
+            std::string allowed;
+            for (const std::string & word : words) {
+                allowed += (allowed.empty() ? "`" : ", `") + word + "`";
+            }
+            pairs_.fail("`" + pairs_.key() + "` is `" + value + "`, which is none of " + allowed);
+        }
+        return value;
+    }
+
     /// Checks that the block that ends here has all it needs.
     void end_block() {
         if (!in_step_) {
             pairs_.require("model", "the job");
+            if (job_.cache_type == "q8_0" && job_.flash_attention == "off") {
+                pairs_.fail_block("the job's `cache_type` is `q8_0`, which needs flash attention, and its "
+                                  "`flash_attention` is `off`");
+            }
+            if (job_.keep_text && !job_.imatrix.empty()) {
+                pairs_.fail_block("the job has `keep_text` and `imatrix`, which counts what is decoded");
+            }
             return;
         }
         for (const char * key : {"id", "prompt", "max_tokens"}) {

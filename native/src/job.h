@@ -15,6 +15,15 @@
 //     context 0                              tokens; 0 or left out: enough for the largest step
 //     batch 0                                tokens; 0 or left out: llama.cpp's default
 //     ubatch 0                               tokens; likewise
+//     threads_vision 0                       of one phase; 0 or left out: as `threads`, see struct Job
+//     threads_prompt 0
+//     threads_generate 0
+//     flash_attention auto                   of the LLM: `auto`, which is left out too, `on` or `off`
+//     flash_attention_vision auto            of the tower, likewise
+//     cache_type f16                         of keys and values: `f16` or left out, `q8_0`, `f32`
+//     keep_text 1                            1: a step starts behind the text before its image, see struct Job
+//     kernels fast                           or stock: only those that the libraries would choose
+//     imatrix sums                           optional file to write at the end; see importance.h
 //     stop </s>                              any number of times
 //     step
 //     id 1                                   unique; names the step in the results
@@ -79,9 +88,24 @@ struct Job {
     // Then neither the image is encoded nor the text before it is decoded again. Answers stay the
     // same, bit by bit; the times of such a step lack what it did not do.
     bool                     reuse = false;
+    bool                     fast_kernels = true; // see fast_graph.h
     int                      context = 0; // tokens
     int                      batch = 0;   // tokens
     int                      ubatch = 0;  // tokens
+    // Of the tower, of the LLM where it takes more than one token at a time, and where it takes one.
+    int                      threads_vision = 0;
+    int                      threads_prompt = 0;
+    int                      threads_generate = 0;
+    std::string              flash_attention = "auto"; // of the LLM: auto, on or off
+    std::string              flash_attention_vision = "auto";
+    std::string              cache_type = "f16"; // of keys and values alike; q8_0 needs flash attention
+    // Then the text before an image is not decoded again where the step before had the same, whatever
+    // its image was; with `warmup`, that of the first step is there before it begins. Answers stay the
+    // same, bit by bit; `kept_tokens` of a result says what its times lack.
+    bool                     keep_text = false;
+    // A path: then every step is done, whatever the results hold already, and the file is written when
+    // none of them failed.
+    std::string              imatrix;
     std::vector<std::string> stop;
     std::vector<Step>        steps;
 };

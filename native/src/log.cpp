@@ -28,6 +28,8 @@ struct {
     bool             to_stderr = false;
     std::deque<Line> kept;
     int64_t          repacked = 0; // bytes
+    std::string      flash = "auto";
+    std::string      vision_flash = "auto";
     Line             unfinished = {GGML_LOG_LEVEL_NONE, ""};
 } state;
 
@@ -49,9 +51,27 @@ int64_t repacked_by(const std::string & line) {
     return int64_t(std::strtod(line.c_str() + place + words.size(), nullptr) * (1 << 20));
 }
 
+/// Takes notice of what llama-context.cpp and clip.cpp say of flash attention:
+///     resolve_fused_ops: Flash Attention enabled
+///     resolve_fused_ops: Flash Attention not supported, set to disabled
+///     warmup: flash attention is enabled
+void note_flash_attention(const std::string & line) {
+    const auto says = [&](const char * words) { return line.find(words) != line.npos; };
+    if (says(": Flash Attention enabled")) {
+        state.flash = "on";
+    } else if (says(": Flash Attention not supported")) {
+        state.flash = "off";
+    } else if (says(": flash attention is enabled")) {
+        state.vision_flash = "on";
+    } else if (says(": flash attention is disabled")) {
+        state.vision_flash = "off";
+    }
+}
+
 void keep_unfinished() {
     Line & line = state.unfinished;
     state.repacked += repacked_by(line.text);
+    note_flash_attention(line.text);
     if ((line.level == GGML_LOG_LEVEL_WARN || line.level == GGML_LOG_LEVEL_ERROR) && !line.text.empty()) {
         state.kept.push_back(line);
         if (state.kept.size() > lines_kept) {
@@ -90,6 +110,16 @@ void capture_logs() {
 int64_t repacked_bytes() {
     const std::lock_guard<std::mutex> lock(state.mutex);
     return state.repacked;
+}
+
+std::string chosen_flash_attention() {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    return state.flash;
+}
+
+std::string vision_flash_attention() {
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    return state.vision_flash;
 }
 
 void forget_logs() {

@@ -13,6 +13,13 @@ void capture_logs();
 /// logged them since capture_logs(); a hundredth of a MiB exact, which is how it logs them.
 int64_t repacked_bytes();
 
+/// Whether llama.cpp chose flash attention for the LLM, where that was left to it: "on" or "off", as it logged it
+/// last; "auto" when it said nothing.
+std::string chosen_flash_attention();
+
+/// The same for the vision tower, whoever chose.
+std::string vision_flash_attention();
+
 /// Forgets what was kept, so that a later reason is about what comes now.
 void forget_logs();
 

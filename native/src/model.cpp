@@ -2,6 +2,7 @@
 
 #include "class_token.h"
 #include "errors.h"
+#include "json.h"
 #include "log.h"
 
 #include "gguf.h"
@@ -67,7 +68,33 @@ Colour read_mean_colour(const gguf_context * file, const std::string & path) {
     return colour;
 }
 
-void load_vision(Model & model, const std::string & path) {
+bool see_tower_node(ggml_tensor * node, bool ask, void * data) {
+    const auto & graph = *static_cast<TowerGraph *>(data);
+    if (ask && graph.fast != nullptr) {
+        graph.fast->prepare(node);
+    }
+    return graph.misplaced_class_token ? put_class_token_first(node, ask) : !ask;
+}
+
+bool see_llm_node(ggml_tensor * node, bool ask, void * graph) {
+    if (ask) {
+        static_cast<FastGraph *>(graph)->prepare(node);
+    }
+    return !ask;
+}
+
+llama_flash_attn_type flash_attention(const std::string & wanted) {
+    return wanted == "on"    ? LLAMA_FLASH_ATTN_TYPE_ENABLED
+           : wanted == "off" ? LLAMA_FLASH_ATTN_TYPE_DISABLED
+                             : LLAMA_FLASH_ATTN_TYPE_AUTO;
+}
+
+ggml_type cache_type(const std::string & wanted) {
+    return wanted == "q8_0" ? GGML_TYPE_Q8_0 : wanted == "f32" ? GGML_TYPE_F32 : GGML_TYPE_F16;
+}
+
+void load_vision(Model & model, const Job & job) {
+    const std::string & path = job.mmproj;
     const Gguf file = read_gguf(path);
     if (file == nullptr) {
         throw ModelError(with_reason("cannot read the mmproj " + path));
@@ -77,11 +104,12 @@ void load_vision(Model & model, const std::string & path) {
     mtmd_context_params params = mtmd_context_params_default();
     params.use_gpu = IMP_OFFLOAD;
     params.print_timings = false;
-    params.n_threads = model.threads;
+    params.n_threads = model.threads_vision;
+    params.flash_attn_type = flash_attention(job.flash_attention_vision);
     params.warmup = true; // the first image shall not be slower than the others
-    if (misplaces_class_token(file.get())) {
-        put_class_token_first(params);
-    }
+    model.tower_graph->misplaced_class_token = misplaces_class_token(file.get());
+    params.cb_eval = see_tower_node;
+    params.cb_eval_user_data = model.tower_graph.get();
     model.vision.reset(mtmd_init_from_file(path.c_str(), model.llm.get(), params));
     if (model.vision == nullptr) {
         throw ModelError(with_reason("cannot load the mmproj " + path));
@@ -103,7 +131,11 @@ Model load_model(const Job & job) {
     }
     model.cpus = allowed_cpus();
     const int most = std::max(CPU_COUNT(&model.cpus), 1);
-    model.threads = job.threads > 0 ? std::min(job.threads, most) : most;
+    const auto threads = [&](int wanted, int otherwise) { return wanted > 0 ? std::min(wanted, most) : otherwise; };
+    model.threads = threads(job.threads, most);
+    model.threads_vision = threads(job.threads_vision, model.threads);
+    model.threads_prompt = threads(job.threads_prompt, model.threads);
+    model.threads_generate = threads(job.threads_generate, model.threads);
 
     llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = IMP_OFFLOAD ? -1 : 0; // -1: all
@@ -114,10 +146,30 @@ Model load_model(const Job & job) {
     }
     model.vocab = llama_model_get_vocab(model.llm.get());
     model.decode_bytes = read_decode_bytes(job.model);
+    if (job.fast_kernels) {
+        model.tower_graph->fast = std::make_unique<FastGraph>(/*repack*/ true);
+        model.llm_graph = std::make_unique<FastGraph>(/*repack*/ false);
+    }
     if (!job.mmproj.empty()) {
-        load_vision(model, job.mmproj);
+        load_vision(model, job);
     }
     return model;
+}
+
+std::string used_settings(const Model & model, const llama_context * context, const Job & job) {
+    JsonObject used;
+    used.integer("threads_vision", model.threads_vision);
+    used.integer("threads_prompt", model.threads_prompt);
+    used.integer("threads_generate", model.threads_generate);
+    used.integer("ubatch", llama_n_ubatch(context));
+    // A quantized cache makes llama.cpp switch it on without saying that it chose.
+    used.text("flash_attention", job.flash_attention != "auto" ? job.flash_attention
+                                 : job.cache_type == "q8_0"    ? "on"
+                                                               : chosen_flash_attention());
+    used.text("flash_attention_vision", vision_flash_attention());
+    used.text("cache_type", job.cache_type);
+    used.text("kernels", job.fast_kernels ? "fast" : "stock");
+    return used.str();
 }
 
 int position_limit(const Model & model, const Job & job) {
@@ -125,7 +177,8 @@ int position_limit(const Model & model, const Job & job) {
     return job.context > 0 ? std::min(job.context, trained) : trained;
 }
 
-llama_context_ptr open_context(const Model & model, const Job & job, int positions, int visual_tokens) {
+llama_context_ptr open_context(const Model & model, const Job & job, int positions, int visual_tokens,
+                               Importance * importance) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = uint32_t(positions);
     if (job.batch > 0) {
@@ -139,10 +192,18 @@ llama_context_ptr open_context(const Model & model, const Job & job, int positio
         params.n_ubatch = std::max(params.n_ubatch, uint32_t(visual_tokens));
     }
     params.n_outputs_max = 1; // logits are asked of one token at a time; 0 would reserve room for a whole batch
-    params.n_threads = model.threads;
-    params.n_threads_batch = model.threads;
+    params.n_threads = model.threads_generate;
+    params.n_threads_batch = model.threads_prompt;
+    params.flash_attn_type = flash_attention(job.flash_attention);
+    params.type_k = params.type_v = cache_type(job.cache_type);
     params.offload_kqv = IMP_OFFLOAD;
     params.op_offload = IMP_OFFLOAD;
+    if (importance != nullptr) {
+        importance->watch(params);
+    } else if (model.llm_graph != nullptr) {
+        params.cb_eval = see_llm_node;
+        params.cb_eval_user_data = model.llm_graph.get();
+    }
     llama_context_ptr context(llama_init_from_model(model.llm.get(), params));
     if (context == nullptr) {
         throw ModelError(with_reason("cannot open a context of " + std::to_string(positions) + " tokens"));

@@ -43,17 +43,19 @@ Need largest_fitting(const Model & model, const std::vector<const Step *> & step
     return need;
 }
 
-/// The line of results for `step`, whether it succeeds or not.
+/// The line of results for `step`, whether it succeeds or not; `failed` becomes true when not.
 std::string line_for(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
-                     const Step & step, int limit, double load_seconds, Prefix & prefix) {
+                     const Step & step, int limit, double load_seconds, Prefix & prefix, bool & failed) {
     forget_logs();
     try {
         return run_step(model, context, sensors, job, step, limit, load_seconds, prefix);
     } catch (const StepError & error) {
         prefix = {};
+        failed = true;
         return error_line(step, error.kind, error.what());
     } catch (const std::exception & error) { // an image that exhausts the memory must not end the run
         prefix = {};
+        failed = true;
         return error_line(step, "decode", error.what());
     }
 }
@@ -66,23 +68,35 @@ void run_steps(const Job & job, const std::vector<const Step *> & steps, Results
     if (job.context > 0) {
         need.positions = limit;
     }
-    const llama_context_ptr context = open_context(model, job, need.positions, need.visual_tokens);
+    Importance              importance;
+    const bool              look = !job.imatrix.empty();
+    const llama_context_ptr context =
+        open_context(model, job, need.positions, need.visual_tokens, look ? &importance : nullptr);
     if (job.warmup) {
         try {
             warm_up(model, context.get());
         } catch (const StepError & error) {
             throw ModelError(std::string("the model cannot be warmed up: ") + error.what());
         }
+        importance.forget();
+    }
+    Prefix prefix;
+    if (job.warmup && job.keep_text) {
+        try {
+            decode_first_text(model, context.get(), *steps.front(), limit, prefix);
+        } catch (const StepError &) { // which the step meets again, and says in its own line
+            prefix = {};
+        }
     }
     const double  load_seconds = load.seconds();
     const Sensors sensors;
-    Prefix        prefix;
     Stopwatch     unsynced;
+    bool          failed = false;
     for (const Step * step : steps) {
         if (job.wait > 0 && !step->image.empty() && !(job.reuse && prefix.is_of(*step))) {
             wait_for_picture(step->image, job.wait);
         }
-        results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds, prefix));
+        results.add(line_for(model, context.get(), sensors, job, *step, limit, load_seconds, prefix, failed));
         // Each takes the disk some milliseconds, as short answers take the model. What is not synced is
         // lost with the power only, and then asked again.
         if (unsynced.seconds() >= longest_unsynced) {
@@ -91,6 +105,9 @@ void run_steps(const Job & job, const std::vector<const Step *> & steps, Results
         }
     }
     results.sync();
+    if (look && !failed) { // sums over a part of the steps would look like those over all
+        importance.write(job.imatrix);
+    }
 }
 
 } // namespace
@@ -100,7 +117,7 @@ void run_job(const char * job_path, const char * results_path) {
     Results                   results(results_path);
     std::vector<const Step *> steps;
     for (const Step & step : job.steps) {
-        if (!results.has(step.id)) {
+        if (!job.imatrix.empty() || !results.has(step.id)) {
             steps.push_back(&step);
         }
     }

@@ -31,6 +31,7 @@ struct Times {
 
 struct Result {
     Prompt     prompt;
+    int        kept_tokens = 0; // of the prompt, which the context held before the step
     Generation answer;
     Times      times;
     State      before;
@@ -50,39 +51,59 @@ void check(const Model & model, const Step & step, int limit) {
     }
 }
 
-/// Leaves in the context what `prefix` says when the prompt begins with that, and nothing otherwise.
-bool starts_behind(llama_context * context, const Prompt & prompt, const Prefix & prefix) {
+/// Leaves in the context what `prefix` says it holds of the beginning of `prompt`, and says so in `prefix`.
+void keep_beginning(llama_context * context, const Prompt & prompt, Prefix & prefix) {
+    const bool same_text = prefix.holds_text && prompt.has_image && prefix.before == prompt.before;
     // The logits behind an image at the end of the prompt are not kept.
-    if (prefix.decoded && prompt.has_image && !prompt.after.empty() && prefix.before == prompt.before &&
-        keep_first(context, prefix.positions())) {
-        return true;
+    if (same_text && prefix.holds_image && !prompt.after.empty() && keep_first(context, prefix.positions())) {
+        return;
     }
+    prefix.holds_image = false;
+    if (same_text && !prompt.before.empty() && keep_first(context, int(prompt.before.size()))) {
+        return;
+    }
+    prefix.holds_text = false;
     llama_memory_clear(llama_get_memory(context), /*data*/ false);
-    return false;
 }
 
-void decode_prompt(llama_context * context, const Model & model, const Prompt & prompt, Prefix & prefix) {
-    const bool text_behind = !prompt.after.empty();
-    if (!starts_behind(context, prompt, prefix)) {
-        prefix.decoded = false;
-        decode_tokens(context, prompt.before, /*want_logits*/ !prompt.has_image);
-        if (prompt.has_image) {
-            decode_image(context, model, *prefix.visual, /*want_logits*/ !text_behind);
-            prefix.before = prompt.before;
-            prefix.decoded = true;
+/// Puts the text before an image behind nothing. In a call of its own, whether it is kept or not: then the numbers
+/// in the cache do not depend on what follows.
+void decode_before(llama_context * context, const Prompt & prompt, Prefix & prefix) {
+    decode_tokens(context, prompt.before, /*want_logits*/ false);
+    prefix.before = prompt.before;
+    prefix.holds_text = true;
+}
+
+/// Returns how many tokens of the prompt the context held already.
+int decode_prompt(llama_context * context, const Model & model, const Prompt & prompt, Prefix & prefix) {
+    keep_beginning(context, prompt, prefix);
+    int kept = 0;
+    if (!prompt.has_image) {
+        decode_tokens(context, prompt.before, /*want_logits*/ true);
+    } else {
+        kept = prefix.holds_image ? prefix.positions() : prefix.holds_text ? int(prefix.before.size()) : 0;
+        if (!prefix.holds_text) {
+            decode_before(context, prompt, prefix);
         }
-    }
-    if (prompt.has_image) {
+        if (!prefix.holds_image) {
+            decode_image(context, model, *prefix.visual, /*want_logits*/ prompt.after.empty());
+            prefix.holds_image = true;
+        }
         decode_tokens(context, prompt.after, /*want_logits*/ true);
     }
     llama_synchronize(context);
+    return kept;
 }
 
 Result answer(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
               const Step & step, Prefix & prefix) {
     std::optional<Image> picture;
     if (!job.reuse || !prefix.is_of(step)) {
-        prefix = {};
+        if (job.keep_text) {
+            prefix.forget_image();
+        } else {
+            prefix = {};
+        }
         if (!step.image.empty()) {
             picture = read_picture(model.vision.get(), step.image);
         }
@@ -108,7 +129,7 @@ Result answer(const Model & model, llama_context * context, const Sensors & sens
     result.prompt = tokenize_prompt(model, step);
 
     const Stopwatch prompt;
-    decode_prompt(context, model, result.prompt, prefix);
+    result.kept_tokens = decode_prompt(context, model, result.prompt, prefix);
     result.times.prompt = prompt.seconds();
 
     const Stopwatch generation;
@@ -155,6 +176,14 @@ void warm_up(const Model & model, llama_context * context) {
     llama_memory_clear(llama_get_memory(context), /*data*/ true);
 }
 
+void decode_first_text(const Model & model, llama_context * context, const Step & step, int limit, Prefix & prefix) {
+    const Prompt prompt = tokenize_prompt(model, step);
+    if (prompt.has_image && count_positions(model, step) <= limit) {
+        decode_before(context, prompt, prefix);
+        llama_synchronize(context);
+    }
+}
+
 std::string run_step(const Model & model, llama_context * context, const Sensors & sensors, const Job & job,
                      const Step & step, int limit, double load_seconds, Prefix & prefix) {
     check(model, step, limit);
@@ -174,12 +203,15 @@ std::string run_step(const Model & model, llama_context * context, const Sensors
     JsonObject line;
     line.text("step", step.id).text("status", "ok").text("text", result.answer.text);
     line.raw("token_ids", json_array(result.answer.tokens)).text("stop", result.answer.stop);
-    line.raw("tokens", tokens.str()).raw("seconds", seconds.str());
+    line.raw("tokens", tokens.str()).integer("kept_tokens", result.kept_tokens).raw("seconds", seconds.str());
     line.integer("peak_rss_bytes", peak_rss_bytes());
     line.integer("threads", model.threads).text("cpu_mask", cpus_text(model.cpus));
+    line.raw("settings", used_settings(model, context, job));
     line.raw("before", result.before.json()).raw("after", result.after.json());
     line.raw("trace", result.trace.json()).integer("swap_bytes", result.trace.swap_bytes);
-    line.integer("repacked_bytes", repacked_bytes()).integer("decode_bytes", model.decode_bytes);
+    line.integer("repacked_bytes", repacked_bytes());
+    line.integer("vision_repacked_bytes", model.tower_graph->fast == nullptr ? 0 : model.tower_graph->fast->repacked_bytes());
+    line.integer("decode_bytes", model.decode_bytes);
     return line.str();
 }
 

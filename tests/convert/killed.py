@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from imp_deploy import bundle as bundles
-from imp_deploy.convert import partial
+from imp_deploy.convert import output, partial
 from imp_deploy.convert.export import export
 from imp_deploy.convert.plan import Options
 from imp_deploy.files import sha256_of
@@ -29,6 +29,7 @@ from imp_deploy.files import sha256_of
 CALLS = ("pwrite", "fsync", "fdatasync", "posix_fallocate")
 EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 EVERY_PWRITE = 11  # of the hundred writes of a small export, one in so many
+BUFFER_BYTES = 4096  # so that there are as many
 RANDOM_KILLS = 25
 
 
@@ -131,6 +132,7 @@ def main(folder: Path, name: str) -> None:
     prepared, out = folder / "prepared", folder / "out"
     prepared.mkdir()
     child(lambda: scenario.before(folder, prepared))
+    output.BUFFER_BYTES = BUFFER_BYTES
     partial._COMMIT_BYTES = 40_000  # several times in a small export
 
     def again() -> None:

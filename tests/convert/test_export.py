@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imp_deploy import bundle as bundles
 from imp_deploy.convert import identity
+from imp_deploy.convert.towers.base import Tower
 from imp_deploy.errors import BadInput
 from imp_deploy.files import sha256_of
 from tests.small import (
@@ -24,7 +26,7 @@ from tests.small import (
 
 WEIGHTS = "model.safetensors"
 LLM = ["Imp-F16.gguf", "Imp-Q4_0.gguf", "Imp-Q8_0.gguf"]
-VISION = ["mmproj-Imp-56-F16.gguf"]
+VISION = ["mmproj-Imp-56-F16.gguf", "mmproj-Imp-56-Q8_0.gguf"]
 ALL = [*LLM, "bundle.json", *VISION]
 
 
@@ -69,8 +71,8 @@ def test_more_bits_are_added(checkpoint: Path, out: Path, tmp_path: Path) -> Non
     run_export(checkpoint, out, bits=(4,))
     before = modified(out)
     extended = run_export(checkpoint, out, bits=(16, 8))
-    assert sorted(extended.written) == ["Imp-F16.gguf", "Imp-Q8_0.gguf"]
-    assert list(extended.kept) == VISION
+    assert sorted(extended.written) == ["Imp-F16.gguf", "Imp-Q8_0.gguf", VISION[0]]
+    assert list(extended.kept) == VISION[1:]
     assert modified(out)["Imp-Q4_0.gguf"] == before["Imp-Q4_0.gguf"]
     run_export(checkpoint, tmp_path / "at once")
     assert contents(out) == contents(tmp_path / "at once")
@@ -228,3 +230,62 @@ def test_manifest_is_read_as_it_was_written(checkpoint: Path, out: Path) -> None
     for file in manifest["files"]:
         assert (out / file["path"]).stat().st_size == file["bytes"]
         assert sha256_of(out / file["path"]) == file["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("options", "llm", "towers"),
+    [
+        ({}, LLM, VISION),
+        ({"bits": (16,)}, LLM[:1], VISION[:1]),
+        ({"bits": (4,)}, LLM[1:2], VISION[1:]),
+        ({"bits": (8, 4)}, LLM[1:], VISION[1:]),
+        ({"vision_bits": 16}, LLM, VISION[:1]),
+        ({"bits": (16,), "vision_bits": 8}, LLM[:1], VISION[1:]),
+        ({"bits": (4,), "vision_bits": 4}, LLM[1:2], ["mmproj-Imp-56-Q4_0.gguf"]),
+    ],
+)
+def test_which_towers_are_written(
+    options: dict[str, Any], llm: list[str], towers: list[str], checkpoint: Path, out: Path
+) -> None:
+    """Who asks for 4 bits wants a small bundle, and every variant finds its tower in it."""
+    run_export(checkpoint, out, **options)
+    assert finished_files(out) == sorted([*llm, *towers, "bundle.json"])
+
+
+def old_bundle(checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the versions before wrote it: matrices of an odd width stay at F16."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Tower, "stored_inner", lambda self, _: self.inner)
+        for bits in (16, 8):
+            run_export(checkpoint, out, bits=(4,), vision_bits=bits)
+
+
+def test_an_old_bundle_is_extended(
+    checkpoint: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its language models are gigabytes, and as good as ever."""
+    old_bundle(checkpoint, out, monkeypatch)
+    before = modified(out)
+    (out / VISION[1]).unlink()  # as by default then, it has 16-bit towers only
+    extended = run_export(checkpoint, out, bits=(4,))
+    assert extended.written == (VISION[1],)
+    assert modified(out)[LLM[1]] == before[LLM[1]]
+    run_export(checkpoint, tmp_path / "new", bits=(4,), vision_bits=16)
+    run_export(checkpoint, tmp_path / "new", bits=(4,))
+    assert contents(out) == contents(tmp_path / "new")
+
+
+def test_an_old_tower_is_not_taken_for_a_new_one(
+    checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the same name and the same type; the message's cure must work."""
+    old_bundle(checkpoint, out, monkeypatch)
+    before = contents(out)
+    with pytest.raises(BadInput, match=r"another version of imp-deploy .* --force") as caught:
+        run_export(checkpoint, out, bits=(4,))
+    assert one_sentence(str(caught.value))
+    assert str(out / VISION[1]) in str(caught.value)
+    assert contents(out) == before
+    run_export(checkpoint, out, bits=(4,), vision_bits=16)  # what does not need it goes on
+    (out / VISION[1]).unlink()
+    assert run_export(checkpoint, out, bits=(4,)).written == (VISION[1],)

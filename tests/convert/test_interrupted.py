@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from imp_deploy.convert import partial
+from imp_deploy.convert import output, partial
 from tests.small import contents, copied, edit_weights, finished_files, refused, run_export
 
 
@@ -35,6 +35,12 @@ def test_killed_at_any_moment(scenario: str, made: Path, tmp_path: Path) -> None
     result = json.loads(done.stdout)
     assert result["moments"] > 30
     assert result["wrong"] == []
+
+
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small export is written in a hundred pieces, and its journal several times."""
+    monkeypatch.setattr(output, "BUFFER_BYTES", 4096)
+    monkeypatch.setattr(partial, "_COMMIT_BYTES", 40_000)
 
 
 def fails(after: int, error: int, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +71,7 @@ def test_full_disk(
 ) -> None:
     """The disk fills up at any write; there must be no file that looks finished, and after making
     room the same command must go on. `after` below zero: counted from the end of an export."""
-    monkeypatch.setattr(partial, "_COMMIT_BYTES", 40_000)
+    often(monkeypatch)
     if after < 0:
         with monkeypatch.context() as counted:
             calls: list[int] = []
@@ -164,10 +170,10 @@ def test_read_only_folder(made: Path, tmp_path: Path) -> None:
 def stopped(made: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An output folder in which an export was interrupted half-way; one worker, so that it is
     always the same half."""
-    monkeypatch.setattr(partial, "_COMMIT_BYTES", 40_000)
+    often(monkeypatch)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     with monkeypatch.context() as broken:
-        broken.setattr(os, "pwrite", fails(40, errno.ENOSPC, os.pwrite))
+        broken.setattr(os, "pwrite", fails(90, errno.ENOSPC, os.pwrite))
         refused(made / "phi2", out, "disk is full")
     assert len((out / partial.FOLDER / "journal").read_text().splitlines()) > 5
     return out
@@ -220,7 +226,7 @@ def test_journal_that_a_crash_cut_short(
     whole = journal.read_bytes()[:-cut]
     journal.write_bytes(whole)
     with monkeypatch.context() as broken:
-        broken.setattr(os, "pwrite", fails(15, errno.ENOSPC, os.pwrite))
+        broken.setattr(os, "pwrite", fails(40, errno.ENOSPC, os.pwrite))
         refused(made / "phi2", stopped, "disk is full")
     lines = journal.read_text().splitlines()
     assert [len(json.loads(line)) for line in lines] == [2] * len(lines)

@@ -214,7 +214,7 @@ def test_pieces_of_any_size_give_the_same_files(
         export(adapter, out, Options(name="Imp"), base=base, progress=Quiet())
         written.append({p.name: p.read_bytes() for p in out.glob("*.gguf")})
     assert written[0] == written[1]
-    assert len(written[0]) == 4
+    assert len(written[0]) == 5
 
 
 def test_an_adapter_of_the_tower_and_the_projector(tmp_path: Path) -> None:

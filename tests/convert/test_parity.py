@@ -129,7 +129,7 @@ def make(folder: Path, layout: Layout, **options: Any) -> Case:
     return Case(located, exported, folder / "bundle")
 
 
-def rows_of(case: Case, images: list[Path]) -> list[Row]:
+def rows_of(case: Case, images: list[Path], **wanted: Any) -> list[Row]:
     return verify(
         case.bundle,
         case.exported.bundle,
@@ -137,6 +137,7 @@ def rows_of(case: Case, images: list[Path]) -> list[Row]:
         images,
         question="What is in the picture?",
         max_tokens=12,
+        **wanted,
     )
 
 
@@ -175,11 +176,28 @@ def test_a_lost_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", ["phi2-hub-196", "mobilevlm-bf16-sharded", "llava-hf5-saved"])
-def test_a_quantized_tower_runs_and_is_reported(name: str, bits: int, tmp_path: Path) -> None:
-    """Fewer bits change the embeddings, so no bound applies unless the user gives one."""
+def test_a_quantized_tower_runs(name: str, bits: int, tmp_path: Path) -> None:
+    """Fewer bits change the embeddings, so no bound applies unless the user gives one. That they
+    change little shows that the zeros behind the matrices are where they should be."""
     case = make(tmp_path, LAYOUTS[name], vision_bits=bits)
     rows = rows_of(case, [write_all(tmp_path)["landscape"]])
     assert failures(rows, Bounds()) == []
-    assert 0.8 < rows[0].worst_cosine < 0.99999
+    assert {8: 0.999, 4: 0.8}[bits] < rows[0].worst_cosine < 0.99999
     assert failures(rows, Bounds(min_cosine=0.99999))
-    assert any("F16" in note for note in case.exported.notes)
+    assert not any("F16" in note for note in case.exported.notes)
+
+
+def test_a_default_bundle_is_verified_as_it_is_used(tmp_path: Path) -> None:
+    """Every language model with its own tower, and no tower is left out whatever is asked for."""
+    located = locate(
+        str(make_checkpoint(tmp_path / "checkpoint", family="phi2", naming="hub")), None
+    )
+    out = tmp_path / "bundle"
+    exported = export(located.folder, out, Options(resolutions=(196,)), progress=Quiet())
+    case = Case(located, exported, out)
+    image = write_all(tmp_path)["tiny"]
+    rows = rows_of(case, [image])
+    assert [(row.bits, row.vision_bits) for row in rows] == [(16, 16), (8, 8), (4, 8)]
+    few = rows_of(case, [image], bits=(4,))
+    assert [(row.bits, row.vision_bits) for row in few] == [(4, 8), (4, 16)]
+    assert failures([*rows, *few], Bounds()) == []

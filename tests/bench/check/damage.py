@@ -28,17 +28,15 @@ def _rehashed(bundle: Path, name: str) -> None:
     edit_json(bundle / bundles.MANIFEST, change)
 
 
-def _edited(bundle: Path, role: str, change: Callable[[Tensors], None]) -> None:
-    """Changes the tensors of the 16-bit file for 196 pixels, or of the 16-bit language model."""
-    file = next(
-        f
-        for f in bundles.load(bundle).files
-        if f.role == role and f.bits == 16 and f.resolution in (None, 196)
-    )
-    reader = GGUFReader(bundle / file.path, "r+")
-    change({tensor.name: tensor.data for tensor in reader.tensors})
-    reader.data.flush()
-    _rehashed(bundle, file.path)
+def _edited(bundle: Path, change: Callable[[Tensors], None]) -> None:
+    """Changes the tensors of every tower for 196 pixels: whole rows, whatever their type."""
+    for file in bundles.load(bundle).files:
+        if file.resolution != 196:
+            continue
+        reader = GGUFReader(bundle / file.path, "r+")
+        change({tensor.name: tensor.data for tensor in reader.tensors})
+        reader.data.flush()
+        _rehashed(bundle, file.path)
 
 
 def last_layer_dropped(bundle: Path) -> None:
@@ -52,7 +50,7 @@ def last_layer_dropped(bundle: Path) -> None:
         for name in found:
             tensors[name][:] = 0
 
-    _edited(bundle, "vision", change)
+    _edited(bundle, change)
 
 
 def q_and_k_swapped(bundle: Path) -> None:
@@ -64,7 +62,7 @@ def q_and_k_swapped(bundle: Path) -> None:
                 k = tensors[name.replace("attn_q", "attn_k")]
                 q[:], k[:] = k.copy(), q.copy()
 
-    _edited(bundle, "vision", change)
+    _edited(bundle, change)
 
 
 def padded(bundle: Path) -> None:

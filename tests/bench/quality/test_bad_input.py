@@ -62,12 +62,20 @@ def test_a_bundle_of_nothing_but_the_reference(
 
 
 def test_which_variants_are_compared(small_bundle: Path) -> None:
-    def bits(**wanted: Any) -> list[int]:
-        return [pair.candidate.variant.llm.bits for pair in pairs(small_bundle, **wanted)]
+    def bits(**wanted: Any) -> list[tuple[int, int]]:
+        variants = [pair.candidate.variant for pair in pairs(small_bundle, **wanted)]
+        return [(variant.llm.bits, variant.vision.bits) for variant in variants]
 
-    assert bits() == [8, 4]
-    assert bits(bits=(16, 4)) == [16, 4]
-    assert bits(reference=small_bundle) == [16, 8, 4]
+    assert bits() == [(8, 8), (4, 8)]
+    assert bits(bits=(16, 4)) == [(16, 16), (4, 8)]
+    assert bits(reference=small_bundle) == [(16, 16), (8, 8), (4, 8)]
+    assert bits(vision_bits=(16,)) == [(8, 16), (4, 16)]
+    assert bits(bits=(4,), vision_bits=(16, 8)) == [(4, 16), (4, 8)]
+    assert bits(vision_bits=(8,)) == [(16, 8), (8, 8), (4, 8)]
+    found = pairs(small_bundle, vision_bits=(8,))
+    assert {(p.reference.variant.llm.bits, p.reference.variant.vision.bits) for p in found} == {
+        (16, 16)
+    }
 
 
 @pytest.mark.parametrize(
@@ -140,9 +148,9 @@ def test_places_that_take_no_result(small_bundle: Path, noise: Path, tmp_path: P
     if os.geteuid() != 0:  # root may write everywhere
         (tmp_path / "closed").mkdir(mode=0o500)
         refused(*arguments, tmp_path / "closed")
-    (tmp_path / "out" / "Imp-quality-folder-4bit-56.json").mkdir(parents=True)
+    (tmp_path / "out" / "Imp-quality-folder-4bit-56-vision8.json").mkdir(parents=True)
     message = refused(*arguments, tmp_path / "out")
-    assert "Imp-quality-folder-4bit-56.json" in message
+    assert "Imp-quality-folder-4bit-56-vision8.json" in message
     refused(*arguments, tmp_path / "out", "--force")
 
 

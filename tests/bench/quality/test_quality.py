@@ -16,7 +16,10 @@ from imp_deploy.quality import metrics
 from tests.bench.quality.subjects import SETTINGS, Counted, compare, own, scenes, starts
 from tests.small import copied, edit_json
 
-NAMES = ("Imp-quality-folder-8bit-56.json", "Imp-quality-folder-4bit-56.json")
+NAMES = (
+    "Imp-quality-folder-8bit-56-vision8.json",
+    "Imp-quality-folder-4bit-56-vision8.json",
+)
 
 
 def test_the_reference_against_itself(demo_bundle: Path, tmp_path: Path) -> None:
@@ -41,13 +44,28 @@ def test_long_answers_about_the_same_pictures_against_themselves(
 
 
 def test_eight_bits_are_nearer_than_four(demo_bundle: Path, tmp_path: Path) -> None:
-    eight, four = compare(demo_bundle, scenes(12), tmp_path, resolutions=(196,))
+    eight, four = compare(
+        demo_bundle, scenes(12), tmp_path, bits=(8, 4), resolutions=(196,), vision_bits=(16,)
+    )
     first, second = metrics(eight.result.items), metrics(four.result.items)
     assert 0 < first["mean_kl"] < second["mean_kl"] / 5
     assert 0 < first["p99_kl"] < second["p99_kl"]
     assert (eight.result.variant.bits, four.result.variant.bits) == (8, 4)
     assert first["worst_cosine"] == second["worst_cosine"] == 1.0  # the tower is the reference's
     assert 0 < eight.result.dropped_mass < 1e-4
+
+
+def test_the_tower_of_eight_bits_is_compared_too(demo_bundle: Path, tmp_path: Path) -> None:
+    """It is the one that these variants have on a phone; alone, it is far from the four bits of a
+    language model."""
+    (tower,) = compare(
+        demo_bundle, scenes(12), tmp_path, bits=(16,), resolutions=(196,), vision_bits=(8,)
+    )
+    (both,) = compare(demo_bundle, scenes(12), tmp_path, bits=(4,), resolutions=(196,))
+    assert both.result.variant.vision_bits == tower.result.variant.vision_bits == 8
+    first, second = metrics(tower.result.items), metrics(both.result.items)
+    assert 0.999 < first["worst_cosine"] == second["worst_cosine"] < 1.0
+    assert 0 < first["mean_kl"] < second["mean_kl"] / 5
 
 
 def test_results_are_files_in_the_order_of_the_benchmark(

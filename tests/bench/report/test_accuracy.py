@@ -224,7 +224,7 @@ def unlike() -> dict[str, Evaluation]:
     return {
         "another model": replace(plain, bundle=replace(plain.bundle, name="Imp-Demo")),
         "another family": replace(plain, bundle=replace(plain.bundle, family="imp-phi3")),
-        "vision in 8 bits": replace(plain, variant=replace(plain.variant, vision_bits=8)),
+        "vision in 4 bits": replace(plain, variant=replace(plain.variant, vision_bits=4)),
         "another resolution": replace(plain, variant=replace(plain.variant, resolution=224)),
         "another task": made.evaluated(),
         "incomplete": made.unfinished(task="scienceqa"),

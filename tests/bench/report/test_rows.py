@@ -142,7 +142,7 @@ def unlike() -> dict[str, Result]:
         "another SoC": replace(plain, device=replace(plain.device, soc="SM8750")),
         "another protocol": replace(plain, protocol=replace(plain.protocol, name="custom")),
         "incomplete": replace(plain, complete=False),
-        "vision in 8 bits": replace(plain, variant=replace(plain.variant, vision_bits=8)),
+        "vision in 4 bits": replace(plain, variant=replace(plain.variant, vision_bits=4)),
         "16 bits": made.result(16, 196),
     }
 
