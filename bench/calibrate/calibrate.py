@@ -118,7 +118,7 @@ def calibrate(plan: Plan, out: Path, *, force: bool, shown: Progress) -> Calibra
     known = _there(out, plan, force=force)
     if known is not None:
         return _calibrated(plan, out, known, kept=True)
-    binary = build_host()
+    binary = build_host(progress=shown)
     shown.start("questions", len(plan.asked))
 
     def on_answers(found: list[tuple[Asked, Answer]]) -> None:
