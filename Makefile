@@ -112,7 +112,7 @@ picture: $(VENV)/base
 	$(BIN)/python docs/picture.py docs/demo.svg
 
 # The four tables of docs/performance.md, side by side with llama.cpp's own programs. Checkpoints of
-# Imp-3B's size are made once, in BENCH; exporting them needs 30 GB there. Nothing else may run.
+# Imp-3B's size are made once, in BENCH; exporting them needs 36 GB there. Nothing else may run.
 BENCH ?= build/bench
 bench-export: $(VENV)/test
 	$(BIN)/python -m imp_deploy.bench.speed.export --folder $(BENCH)

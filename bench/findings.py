@@ -81,6 +81,17 @@ def _of_memory(result: Result) -> Iterator[Warning]:
             message=f"No weights of {llm.path} were repacked for the processor's fast kernels: "
             "the runner does not fit the processor.",
         )
+    settings = result.protocol.settings
+    wanted = settings is None or settings.kernels == "fast"
+    tower = next(file for file in result.bundle.files if file.role == "vision")
+    repacked = all(sample.vision_repacked_bytes for sample in result.measured)
+    # Not every x86 processor has kernels for 8 bits.
+    if on_cpu and result.device.kind != "host" and wanted and tower.bits < 16 and not repacked:
+        yield Warning(
+            code="no_repacked_tower",
+            message=f"No weights of {tower.path} were repacked for the processor's fast kernels, "
+            "which makes T_VE longer: the runner does not fit the processor.",
+        )
 
 
 def _of_spread(result: Result) -> Iterator[Warning]:

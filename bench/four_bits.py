@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=500, help="to evaluate on")
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     asked = parser.parse_args()
-    folder: Path = asked.folder
+    folder: Path = asked.folder.resolve()  # the paths are part of a matrix
     threads = ["--threads", str(asked.threads)] if asked.threads else []
     checkpoint, reference = folder / "checkpoint", folder / "reference"
     imp("demo", checkpoint, "--force")
@@ -179,7 +180,8 @@ def _calibrate(
 ) -> Path:
     """What `calibrate` makes of scenes with a question each."""
     images, lines = place / "images", place / "questions.txt"
-    images.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir(parents=True)
     for number, (scene, _) in enumerate(asked):
         scenes.draw(scene).save(images / f"{number:05}.png")
     write_atomic(lines, ("\n".join(line for _, line in asked) + "\n").encode())

@@ -1,19 +1,9 @@
-"""Exports a random checkpoint of Imp-3B's full size, and says how long it took and what it needed.
-
-`python -m imp_deploy.bench.full_size FOLDER` needs 25 GB of disk: 6.4 GB for the checkpoint, which
-is made once and kept, and 13 GB for the five files.
-"""
+"""A random checkpoint of Imp-3B's full size, 6.4 GB, which is made once and kept."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import resource
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,33 +126,3 @@ def _whole(folder: Path, layers: int) -> bool:
     except FileNotFoundError:
         return False
     return found and (folder / "model.safetensors.index.json").is_file()
-
-
-def measure(checkpoint: Path, out: Path, *options: str) -> dict[str, Any]:
-    """One export into an empty folder, in a process of its own, flushed to the disk by itself."""
-    shutil.rmtree(out, ignore_errors=True)
-    began = time.monotonic()
-    argv = [sys.executable, "-m", "imp_deploy", "export", str(checkpoint), str(out), "--json"]
-    done = subprocess.run([*argv, *options], check=True, capture_output=True)
-    seconds = time.monotonic() - began
-    files = json.loads(done.stdout)["bundle"]["files"]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return {
-        "options": list(options),
-        "seconds": round(seconds, 2),
-        "peak_rss_mb": round(peak / 1e6),
-        "files": {f["path"]: f["bytes"] for f in files},
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the checkpoint and the bundle go")
-    parser.add_argument("options", nargs="*", help="for `export`, after --")
-    chosen = parser.parse_args()
-    checkpoint = have_checkpoint(chosen.folder / "Imp-3B")
-    print(json.dumps(measure(checkpoint, chosen.folder / "bundle", *chosen.options), indent=1))
-
-
-if __name__ == "__main__":
-    main()

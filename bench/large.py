@@ -11,10 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from imp_deploy.bench.full_size import measure
 from imp_deploy.convert.towers.clip import CLIP
 
 HIDDEN, INNER, LAYERS, HEADS, ROWS = 5120, 13824, 40, 40, 32000
@@ -112,6 +117,23 @@ def make_checkpoint(folder: Path) -> None:
         "image_aspect_ratio": "pad",
     }
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def measure(checkpoint: Path, out: Path, *options: str) -> dict[str, Any]:
+    """One export into an empty folder, in a process of its own, flushed to the disk by itself."""
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.monotonic()
+    argv = [sys.executable, "-m", "imp_deploy", "export", str(checkpoint), str(out), "--json"]
+    done = subprocess.run([*argv, *options], check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    files = json.loads(done.stdout)["bundle"]["files"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {
+        "options": list(options),
+        "seconds": round(seconds, 2),
+        "peak_rss_mb": round(peak / 1e6),
+        "files": {f["path"]: f["bytes"] for f in files},
+    }
 
 
 def main() -> None:

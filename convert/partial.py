@@ -37,7 +37,8 @@ class Journal:
     _thread: ThreadPoolExecutor
     _pending: deque[tuple[Work, str]] = field(default_factory=deque)
     _pending_bytes: int = 0
-    _running: Future[None] | None = None
+    _last: Future[None] | None = None
+    _failed: bool = False
 
     def done(self, work: Work, digest: str) -> None:
         """The files have been given all bytes of a tensor. Now and then a commit, beside the work:
@@ -45,21 +46,20 @@ class Journal:
         self._pending.append((work, digest))
         self._pending_bytes += work.source.nbytes
         if self._pending_bytes >= _COMMIT_BYTES:
-            self._wait()
+            if self._last is not None:
+                self._last.result()
             self._pending_bytes = 0
-            self._running = self._thread.submit(self._commit)
+            self._last = self._thread.submit(self._commit)
 
     def commit(self) -> None:
         """Makes the finished tensors durable, then says so."""
-        self._wait()
-        self._commit()
-
-    def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.result()
+        # In the same thread, behind a commit that may be going on when Ctrl-C leads here.
+        self._thread.submit(self._commit).result()
 
     def _commit(self) -> None:
+        if self._failed:
+            return  # the system reports lost data once: another fdatasync would find all well
+        self._failed = True
         durable = [None if o is None else o.written for o in self.outputs]
         for output in self.outputs:
             if output is not None:
@@ -73,6 +73,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self.finished.update(finished)
+        self._failed = False
 
 
 def _covers(lengths: Sequence[int | None], work: Work) -> bool:

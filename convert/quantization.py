@@ -156,9 +156,9 @@ def vision_type(
 ) -> GGMLQuantizationType:
     """Matrices of the tower's blocks and of the projector get the type, or F16 where their rows
     are not whole blocks; `shape` is the one in the file, where the FFN is wide enough for them
-    (`Tower.stored_inner`). The projector's convolution kernels are F16,
-    the only type that llama.cpp convolves these with. Vectors, positions and the patch kernel, 1 %
-    of the tower, stay F32: libmtmd adds or convolves them with F32 values."""
+    (`Tower.stored_inner`). The projector's convolution kernels are F16, the only type that
+    llama.cpp convolves these with. Vectors, positions and the patch kernel, 1 % of the tower, stay
+    F32: libmtmd adds or convolves them with F32 values."""
     projector = name.startswith("mm.")
     if projector and len(shape) > 2:
         return F16

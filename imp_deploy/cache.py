@@ -1,4 +1,5 @@
-"""Where this program keeps what it can make again: builds, sources, the virtual phone."""
+"""Where this program keeps what it can make or find again: builds, sources, the virtual phone, the
+settings that `tune` chose."""
 
 from __future__ import annotations
 

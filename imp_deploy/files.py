@@ -134,6 +134,11 @@ def full_disk_is_bad_input(where: Path) -> Iterator[None]:
                 f"{where} may not be written ({reason}); choose another output folder, or change "
                 "its rights."
             ) from None
+        if error.errno == errno.EIO:
+            raise BadInput(
+                f"A disk failed while writing {where} ({reason}); check it, then run the same "
+                "command again, it goes on where it stopped."
+            ) from None
         if error.errno in _NO_PLACE:
             raise BadInput(
                 f"{where} cannot be written ({reason}); choose another output folder."

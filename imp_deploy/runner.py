@@ -48,7 +48,8 @@ class RunSettings:
     `threads_prompt` and `threads_generate`: of the LLM where it takes many tokens at a time, and
     one; 0: as the job's `threads`. `ubatch`: the most tokens in one pass. `cache_type`: of keys
     and values; q8_0 needs flash attention and heads of a multiple of 32 values. `kernels` "stock":
-    only those that the libraries would choose by themselves; see native/src/fast_graph.h."""
+    only those that the libraries would choose by themselves; "fast", also in an answer: others
+    where there are any (native/src/fast_graph.h)."""
 
     threads_vision: int = 0
     threads_prompt: int = 0

@@ -81,7 +81,8 @@ def default_path(folder: Path, bundle: Bundle) -> Path:
 def plan(folder: Path, bundle: Bundle, settings: Settings, looked: Progress) -> Plan:
     """Decodes every picture once, so that an unreadable one is known before an hour's work, and
     tells `looked` of each."""
-    bits = settings.bits or max(file.bits for file in bundle.files if file.role == "llm")
+    most = max((file.bits for file in bundle.files if file.role == "llm"), default=None)
+    bits = settings.bits or most
     variant = bundles.choose(bundle, bits=bits, resolution=settings.resolution)
     found = questions(settings.images, settings.prompts, settings.limit)
     subject = Subject(

@@ -63,7 +63,14 @@ def _differences(
 ) -> list[str]:
     assert dataclasses.is_dataclass(before)
     names = (f.name for f in dataclasses.fields(before) if f.name not in leave)
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
+    pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
+    for name, old, new in list(pairs):
+        if dataclasses.is_dataclass(old) and type(old) is type(new):
+            pairs.remove((name, old, new))
+            pairs += [
+                (f"{name} {field.name}", getattr(old, field.name), getattr(new, field.name))
+                for field in dataclasses.fields(old)
+            ]
     return [
         f"{what} {name.replace('_', ' ')} ({_short(old)} in the baseline, {_short(new)} now)"
         for name, old, new in pairs

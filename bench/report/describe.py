@@ -130,7 +130,8 @@ def _settings(row: Row) -> str:
     """In fact, of all samples."""
     found = dict.fromkeys(
         f"threads {s.threads_vision}/{s.threads_prompt}/{s.threads_generate}, ubatch {s.ubatch}, "
-        f"flash attention {s.flash_attention_vision}/{s.flash_attention}, cache {s.cache_type}"
+        f"flash attention {s.flash_attention_vision}/{s.flash_attention}, cache {s.cache_type}, "
+        f"{s.kernels} kernels"
         for s in (sample.settings for sample in row.result.measured)
         if s is not None
     )
@@ -172,7 +173,7 @@ DURING = (
     "hottest during (°C)",
     "peak memory",
     "swapped",
-    "repacked weights",
+    "repacked weights, LLM / tower",
 )
 
 
@@ -188,7 +189,10 @@ def _during(row: Row) -> tuple[str, ...]:
     late = sum(not s.rest_reached for s in samples)
     before, peak = _hottest(samples)
     swap = max(s.swap_bytes for s in samples)
-    repacked = min(s.repacked_bytes for s in samples)
+    repacked = (
+        min(s.repacked_bytes for s in samples),
+        min(s.vision_repacked_bytes for s in samples),
+    )
     return (
         row.name,
         ", ".join(sorted({str(s.threads) for s in samples})),
@@ -199,7 +203,7 @@ def _during(row: Row) -> tuple[str, ...]:
         figures.figure(peak, 1),
         figures.size(max(s.peak_rss_bytes for s in samples)),
         figures.size(swap) if swap else "none",
-        figures.size(repacked) if repacked else "none",
+        " / ".join(figures.size(size) if size else "none" for size in repacked),
     )
 
 

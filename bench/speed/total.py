@@ -1,7 +1,7 @@
 """T_total of the paper's protocol by a random Imp-3B of full size, at 4 bits and 196 pixels: our
 runner and stock `llama-mtmd-cli` by turns.
 
-`python -m imp_deploy.bench.speed.total` needs 10 GB of disk and, on two cores, a quarter of an
+`python -m imp_deploy.bench.speed.total` needs 11 GB of disk and, on two cores, a quarter of an
 hour. Both answer the same prompt of 41 text tokens about the same picture of 640 x 480 pixels with
 64 tokens, whatever these are. Each run is a process of its own that has loaded and warmed up the
 model before the time begins, and both are timed from the decoded picture to the 64th token.

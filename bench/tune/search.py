@@ -64,7 +64,7 @@ def tune(
     fresh = _fresh(key, subject, settings, device)
     with _alone(path):
         known = None if force else _kept(key)
-        if known is not None and known.complete:
+        if known is not None and known.complete and _goes_on(known, fresh):
             return Found(known, path, device, kept=True)
         state = known if known is not None and _goes_on(known, fresh) else fresh
         require_idle(session, [_run_name(key)])
@@ -246,9 +246,7 @@ def _confirmed(search: _Search, state: Tuned) -> Tuned:
         beside=DEFAULT,
     )
     (verdict,) = trials[-1].verdicts
-    holds = (
-        verdict.before is not None and verdict.after is not None and verdict.after < verdict.before
-    )
+    holds = verdict.answer == "faster"
     return dataclasses.replace(
         state,
         chosen=state.chosen if holds else state.default,

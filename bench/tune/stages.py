@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,8 +157,3 @@ def names(settings: RunSettings) -> str:
         for field in dataclasses.fields(RunSettings)
         if getattr(settings, field.name) != getattr(default, field.name)
     )
-
-
-def most(device: DeviceRecord, tokens: int, best: Choice, stages: Sequence[Stage]) -> int:
-    """How many candidates `stages` have, as far as it can be known before."""
-    return sum(len(stage.candidates(device, tokens, best)) for stage in stages)

@@ -37,7 +37,11 @@ def command(
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     threads: Annotated[
-        int, typer.Option(min=0, help="0: all of the machine's, or one per big core of a phone.")
+        int,
+        typer.Option(
+            min=0,
+            help="0: what `tune` keeps, or all of the machine's; of a phone, one per big core.",
+        ),
     ] = 0,
     device: Annotated[
         str, typer.Option(help="host, virtual, adb:SERIAL, tcp:HOST:PORT or usb:SERIAL.")

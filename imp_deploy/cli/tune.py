@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from imp_deploy.bench.tune.search import Found
 
 HELP = (
-    "Search the settings that make a variant faster on a device and cost no accuracy: cores, "
-    "threads of each phase, batches, flash attention, the cache's type. The choice is kept for "
-    "`run` and `bench --tuned`. An interrupted search goes on when the same command is given again."
+    "Search the settings that make a variant faster on a device: kernels, cores, threads of each "
+    "phase, batches, flash attention, the cache's type. None is taken that changes a token of the "
+    "answer it is tried on. The choice is kept for `run`, `bench --tuned` and `eval --tuned`. An "
+    "interrupted search goes on when the same command is given again."
 )
 
 

@@ -45,6 +45,11 @@ bool multiplies_weights(const ggml_tensor * node) {
            columns->nb[0] == sizeof(float) && node->type == GGML_TYPE_F32 && ggml_is_contiguous(node);
 }
 
+/// ggml's repacked kernels quantize four columns in one, and know three dimensions.
+bool repacked_kernels_take(const ggml_tensor * columns) {
+    return ggml_is_contiguous(columns) && columns->ne[3] == 1;
+}
+
 bool is_in(const ggml_tensor * tensor, const char * buffer_type) {
     return std::strcmp(ggml_backend_buft_name(ggml_backend_buffer_get_type(tensor->buffer)), buffer_type) == 0;
 }
@@ -52,7 +57,7 @@ bool is_in(const ggml_tensor * tensor, const char * buffer_type) {
 /// Makes `node` ggml's custom operation, which calls `compute` from all threads. What it reads stays the same.
 void customize(ggml_tensor * node, ggml_custom_op_t compute, void * data) {
     // ggml alone knows how it keeps these parameters, so a node of its own making is copied.
-    uint8_t            memory[2048];
+    alignas(16) uint8_t memory[2048]; // as ggml wants it
     ggml_init_params   params = {sizeof(memory), memory, /*no_alloc*/ true};
     const ggml_context_ptr context(ggml_init(params));
     const ggml_tensor * custom = ggml_custom_4d(context.get(), GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, compute,
@@ -93,7 +98,7 @@ const FastGraph::Matrix & FastGraph::look_at(ggml_tensor * product) {
             pack_q8_0(weights->data, weights->ne[1], weights->ne[0]);
             matrix.packing = Packing::q8_0x16;
             repacked_bytes_ += int64_t(ggml_nbytes(weights));
-        } else if (repack_by_ggml(weights)) {
+        } else if (repacked_kernels_take(product->src[1]) && repack_by_ggml(weights)) {
             repacked_bytes_ += int64_t(ggml_nbytes(weights));
         }
     }
@@ -112,6 +117,9 @@ bool FastGraph::repack_by_ggml(ggml_tensor * matrix) {
         }
         // Only its kind matters: the matrices stay where they are.
         repacked_.reset(ggml_backend_buft_alloc_buffer(type, 64));
+        if (repacked_ == nullptr) {
+            return false;
+        }
         ggml_backend_buffer_set_usage(repacked_.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     }
     ggml_backend_buffer_t plain = matrix->buffer;

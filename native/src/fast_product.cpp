@@ -98,7 +98,8 @@ IMP_TARGET void quantize_column(Packing packing, Activations & activations, cons
         _mm_storeu_si128(reinterpret_cast<__m128i *>(values + b * block), _mm512_cvtsepi32_epi8(a));
         _mm_storeu_si128(reinterpret_cast<__m128i *>(values + b * block + 16), _mm512_cvtsepi32_epi8(c));
         scales[b] = most / 127.0F;
-        offsets[b] = -added * _mm512_reduce_add_epi32(_mm512_add_epi32(a, c));
+        // Unsigned, because a sum of what NaN became may overflow.
+        offsets[b] = int32_t(0U - uint32_t(added) * uint32_t(_mm512_reduce_add_epi32(_mm512_add_epi32(a, c))));
     }
 }
 

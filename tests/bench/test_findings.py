@@ -8,6 +8,7 @@ import pytest
 
 from imp_deploy.bench.findings import find
 from imp_deploy.results import Conditions, Result, Sample, Seconds
+from imp_deploy.runner import RunSettings
 from tests.bench.report import made
 
 
@@ -124,6 +125,22 @@ def test_16_bits_need_no_repacking() -> None:
     result = made.result(bits=16)
     assert all(sample.repacked_bytes == 0 for sample in result.samples)
     assert "no_repacked_kernels" not in codes(result)
+
+
+def test_a_tower_on_slow_kernels_is_said_where_it_was_not_asked_for() -> None:
+    """T_VE is twice as long then, and nothing else shows it."""
+    result = calm()
+    files = tuple(
+        replace(file, bits=8, type="Q8_0") if file.role == "vision" else file
+        for file in result.bundle.files
+    )
+    result = replace(result, bundle=replace(result.bundle, files=files))
+    assert codes(result) == ["no_repacked_tower"]
+    fast = tuple(replace(sample, vision_repacked_bytes=1) for sample in result.samples)
+    assert codes(replace(result, samples=fast)) == []
+    stock = replace(result.protocol, settings=RunSettings(kernels="stock"))
+    assert codes(replace(result, protocol=stock)) == []
+    assert codes(replace(result, device=replace(result.device, kind="host"))) == []
 
 
 def test_no_sensor_is_said_and_hides_nothing() -> None:

@@ -112,6 +112,10 @@ def test_the_same_again_and_another(made: Path, sums: dict[str, Array], tmp_path
     four_bits(made / "phi2", out, imatrix)
     before = contents(out)
     assert run_export(made / "phi2", out, bits=(4,), imatrix=imatrix).written == ()
+    # Under another name it is the same one, although the header, and so the file, would be longer.
+    renamed = tmp_path / f"{'the same ' * 12}.gguf"
+    renamed.write_bytes(imatrix.read_bytes())
+    assert run_export(made / "phi2", out, bits=(4,), imatrix=renamed).written == ()
     write_imatrix(imatrix, random_sums(tmp_path / "f16" / "Imp-F16.gguf", seed=1))
     for options in ({"imatrix": imatrix}, {}, {"imatrix": imatrix, "four_bit": "Q4_K_M"}):
         with pytest.raises(BadInput, match=r"has 4 bits as Q4_0 with an importance matrix") as no:

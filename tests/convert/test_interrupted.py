@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,68 @@ def fails(after: int, error: int, function: Callable[..., Any]) -> Callable[...,
         return function(*arguments)
 
     return failing
+
+
+def test_data_that_the_system_lost_once_stays_lost(
+    made: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reports a failed writing once. Who then asks again hears that all is well, and
+    would go on behind a hole in the file."""
+    often(monkeypatch)
+    real, calls = os.fdatasync, 0
+
+    def once(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", once)
+        refused(made / "phi2", out, "A disk failed while writing")
+    journal = out / partial.FOLDER / "journal"
+    assert not journal.exists() or journal.read_bytes() == b""
+    run_export(made / "phi2", out)
+    run_export(made / "phi2", out.parent / "whole")
+    assert contents(out) == contents(out.parent / "whole")
+
+
+def test_ctrl_c_while_the_journal_is_written(
+    made: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One commit at a time: two together would take tensors for durable that are not."""
+    often(monkeypatch)
+    real, at_once, most = os.fdatasync, 0, 0
+
+    def slow(handle: int) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.002)
+        real(handle)
+        at_once -= 1
+
+    interrupted = False
+
+    def waiting(journal: partial.Journal, work: Any, digest: str) -> None:
+        nonlocal interrupted
+        done(journal, work, digest)
+        if journal._last is not None and not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    done = partial.Journal.done
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", slow)
+        broken.setattr(partial.Journal, "done", waiting)
+        with pytest.raises(KeyboardInterrupt):
+            run_export(made / "phi2", out)
+    assert interrupted
+    assert most == 1
+    run_export(made / "phi2", out)
+    run_export(made / "phi2", out.parent / "whole")
+    assert contents(out) == contents(out.parent / "whole")
 
 
 @pytest.mark.parametrize(

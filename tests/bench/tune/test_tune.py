@@ -174,9 +174,7 @@ def test_settings_that_do_not_go_together_are_given_up(
     assert (last.stage, last.choice) == (search.TOGETHER, CHOSEN)
     (verdict,) = last.verdicts
     assert verdict.answer == "undecided"
-    assert verdict.before is not None
-    assert verdict.after is not None
-    assert tuned.changed == (verdict.after < verdict.before)
+    assert not tuned.changed
 
 
 @pytest.mark.usefixtures("nothing_to_try")
