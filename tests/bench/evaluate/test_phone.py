@@ -106,7 +106,7 @@ def test_pictures_are_pushed_once_for_all_variants(
     device.close()
     assert before < after
     new = {line.split()[0].split(".")[0] for line in after - before}
-    assert len(new) == 1  # the other language model
+    assert len(new) == 2  # the other language model and its tower
 
 
 def test_a_link_that_breaks_costs_nothing(
