@@ -1,6 +1,7 @@
 """The pinned ggml through ctypes: conversions and quantization, with the GIL released.
 
-Our files are byte-equal with `llama-quantize` because these are the functions that it calls.
+Our files are byte-equal with `llama-quantize` because these are the functions that it calls, or
+ours that were found to give the same on this machine.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
+from imp_deploy.build.quantize import quantize_library
 from imp_deploy.llama import library_folder
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -81,11 +84,54 @@ def _cpu_library() -> ctypes.CDLL:
     return library
 
 
+_Quantizer = Callable[[int, int, int], None]  # addresses of values and rows, count of values
+
+
+@functools.cache
+def _fast() -> Mapping[GGMLQuantizationType, _Quantizer]:
+    """Our own forms of ggml's quantizers (native/quantize), 5 to 6 times as fast, where they can be
+    built and give what ggml's give, byte for byte, of values of every kind."""
+    path = quantize_library()
+    if path is None:
+        return {}
+    library, values = ctypes.CDLL(str(path)), _probe()
+    found: dict[GGMLQuantizationType, _Quantizer] = {}
+    for kind in (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q6_K):
+        function = getattr(library, f"imp_quantize_{kind.name.lower()}")
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        function.restype = None
+        made = np.empty(nbytes(kind, values.size), dtype=np.uint8)
+        function(values.ctypes.data, made.ctypes.data, values.size)
+        if np.array_equal(made, _by_ggml(kind, values, _PROBE_COLUMNS)):
+            found[kind] = function
+    return found
+
+
+_PROBE_COLUMNS = 1024
+
+
+def _probe() -> Array:
+    """Normal values, some far out, halves, zeros, and groups of very different size: where two
+    compilers could differ."""
+    random = np.random.default_rng(0)
+    count = 16 * _PROBE_COLUMNS
+    normal = random.standard_normal(count)
+    kinds = (
+        normal * 0.02,
+        random.standard_cauchy(count) * 1e-3,
+        random.integers(-254, 255, count) / 2,
+        normal * np.repeat(10.0 ** random.uniform(-12, 3, count // 16), 16),
+        np.where(np.repeat(random.random(count // 16) < 0.5, 16), normal, 0.0),
+    )
+    return np.concatenate(kinds).astype(np.float16).astype(np.float32)
+
+
 def load() -> None:
     """Loads the libraries once, before worker threads use them. The types that we offer need no
     tables to be made (`ggml_quantize_init` makes those of the IQ types only)."""
     _library()
     _cpu_library()
+    _fast()
 
 
 def nbytes(kind: GGMLQuantizationType, elements: int) -> int:
@@ -148,6 +194,17 @@ def quantize(
         assert importance.dtype == np.float32
         assert importance.shape == (columns,)
         assert importance.flags.c_contiguous
+    fast = _fast().get(kind) if importance is None else None
+    if fast is not None:
+        target = np.empty(nbytes(kind, source.size), dtype=np.uint8)
+        fast(source.ctypes.data, target.ctypes.data, source.size)
+        return target
+    return _by_ggml(kind, source, columns, importance)
+
+
+def _by_ggml(
+    kind: GGMLQuantizationType, source: Array, columns: int, importance: Array | None = None
+) -> Array:
     rows = source.size // columns
     target = np.empty(nbytes(kind, source.size), dtype=np.uint8)
     written = _library().ggml_quantize_chunk(

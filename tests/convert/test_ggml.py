@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 
 from imp_deploy.convert import ggml
 
@@ -46,3 +51,72 @@ def test_every_f16_pattern_that_is_no_number_is_found(place: int) -> None:
         assert ggml.all_finite_f16(values) == finite, pattern
         assert ggml.all_finite_f16(values[place : place + 1]) == finite, pattern
     assert ggml.all_finite_f16(values[:0])
+
+
+FAST = (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q6_K)
+
+
+def samples() -> list[np.ndarray]:
+    """Values of many sizes; those of every F16 pattern; groups of zeros; halves."""
+    random = np.random.default_rng(7)
+    count = 1 << 18
+    normal = random.standard_normal(count)
+    patterns = random.integers(0, 1 << 16, count).astype(np.uint16)
+    patterns[(patterns & 0x7C00) == 0x7C00] = 0
+    zeros = np.repeat(random.random(count // 16) < 0.5, 16)
+    sizes = np.repeat(10.0 ** random.uniform(-12, 3, count // 16), 16)
+    made = (
+        normal * 0.02,
+        np.clip(normal * 20000, -65504, 65504),
+        patterns.view(np.float16),
+        random.integers(-254, 255, count) / 2,
+        np.where(zeros, normal, 0),
+        normal * sizes,
+        normal * 1e-30,
+        normal * 1e-40,
+        np.zeros(count),
+        random.standard_cauchy(count) * 1e-3,
+    )
+    return [values.astype(np.float32) for values in made]
+
+
+@pytest.mark.parametrize("kind", FAST, ids=lambda kind: kind.name)
+def test_the_fast_quantizers_give_what_ggml_gives(kind: GGMLQuantizationType) -> None:
+    assert set(ggml._fast()) == set(FAST)
+    for values in samples():
+        assert np.array_equal(ggml.quantize(kind, values, 512), ggml._by_ggml(kind, values, 512))
+
+
+@pytest.fixture
+def without_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ggml._fast.cache_clear()
+    yield
+    monkeypatch.undo()
+    ggml._fast.cache_clear()
+
+
+@pytest.mark.usefixtures("without_ours")
+def test_without_a_compiler_ggml_quantizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An export must not need one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", str(tmp_path / "no compiler"))
+    assert not ggml._fast()
+    values = samples()[0]
+    for kind in FAST:
+        made = ggml.quantize(kind, values, 512)
+        assert np.array_equal(made, ggml._by_ggml(kind, values, 512))
+
+
+@pytest.mark.usefixtures("without_ours")
+def test_a_quantizer_that_gives_other_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another compiler may contract or reorder: the files must stay what llama-quantize makes."""
+    real = ggml._by_ggml
+
+    def other(kind: GGMLQuantizationType, *rest: Any) -> np.ndarray:
+        made = real(kind, *rest)
+        made[-1] ^= kind == GGMLQuantizationType.Q6_K
+        return made
+
+    with monkeypatch.context() as changed:
+        changed.setattr(ggml, "_by_ggml", other)
+        assert set(ggml._fast()) == {GGMLQuantizationType.Q8_0}
