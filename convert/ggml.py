@@ -100,9 +100,7 @@ def _fast() -> Mapping[GGMLQuantizationType, _Quantizer]:
         function = getattr(library, f"imp_quantize_{kind.name.lower()}")
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         function.restype = None
-        made = np.empty(nbytes(kind, values.size), dtype=np.uint8)
-        function(values.ctypes.data, made.ctypes.data, values.size)
-        if np.array_equal(made, _by_ggml(kind, values, _PROBE_COLUMNS)):
+        if np.array_equal(_by_ours(function, kind, values), _by_ggml(kind, values, _PROBE_COLUMNS)):
             found[kind] = function
     return found
 
@@ -196,10 +194,14 @@ def quantize(
         assert importance.flags.c_contiguous
     fast = _fast().get(kind) if importance is None else None
     if fast is not None:
-        target = np.empty(nbytes(kind, source.size), dtype=np.uint8)
-        fast(source.ctypes.data, target.ctypes.data, source.size)
-        return target
+        return _by_ours(fast, kind, source)
     return _by_ggml(kind, source, columns, importance)
+
+
+def _by_ours(function: _Quantizer, kind: GGMLQuantizationType, source: Array) -> Array:
+    target = np.empty(nbytes(kind, source.size), dtype=np.uint8)
+    function(source.ctypes.data, target.ctypes.data, source.size)
+    return target
 
 
 def _by_ggml(

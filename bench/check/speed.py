@@ -63,19 +63,20 @@ def _differences(
 ) -> list[str]:
     assert dataclasses.is_dataclass(before)
     names = (f.name for f in dataclasses.fields(before) if f.name not in leave)
-    pairs = [(name, getattr(before, name), getattr(after, name)) for name in names]
-    for name, old, new in list(pairs):
-        if dataclasses.is_dataclass(old) and type(old) is type(new):
-            pairs.remove((name, old, new))
-            pairs += [
-                (f"{name} {field.name}", getattr(old, field.name), getattr(new, field.name))
-                for field in dataclasses.fields(old)
-            ]
     return [
-        f"{what} {name.replace('_', ' ')} ({_short(old)} in the baseline, {_short(new)} now)"
-        for name, old, new in pairs
+        f"{what} {path.replace('_', ' ')} ({_short(old)} in the baseline, {_short(new)} now)"
+        for name in names
+        for path, old, new in _parts(name, getattr(before, name), getattr(after, name))
         if old != new
     ]
+
+
+def _parts(name: str, old: object, new: object) -> list[tuple[str, object, object]]:
+    """The pair, or, of two dataclasses of one kind, the pairs of their fields."""
+    if not dataclasses.is_dataclass(old) or type(old) is not type(new):
+        return [(name, old, new)]
+    fields = (field.name for field in dataclasses.fields(old))
+    return [(f"{name} {field}", getattr(old, field), getattr(new, field)) for field in fields]
 
 
 def _short(value: object) -> str:
